@@ -1,0 +1,52 @@
+# Kintsugi: one environment in .venv, made from the lock on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell grep '^torch==' requirements/cpu.lock)
+
+.PHONY: run test test-fast test-all check format setup clean help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+run: $(READY) ## the recovery experiment from end to end, then its result table
+	$(BIN)/kintsugi run configs/recovery.yaml
+
+test: $(READY) ## all tests but the extensive ones
+	$(BIN)/python -m pytest -m "not extensive"
+
+test-fast: $(READY) ## tests that start neither Ray nor DeepSpeed nor vLLM
+	$(BIN)/python -m pytest -m "not slow and not extensive"
+
+test-all: $(READY) ## every test there is
+	$(BIN)/python -m pytest
+
+check: $(READY) ## linter, formatter and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(READY) ## only the environment
+
+# PyPI has no CPU build of torch: pip's configured sources come first, then PyTorch's own index, for torch alone.
+# As an extra index for everything it would be retried for each package wherever it cannot be reached.
+$(READY): requirements/cpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "The lock is for Python 3.11, but $(PYTHON) is another version. Use: make PYTHON=python3.11"; exit 3; }
+	@echo "Making $(VENV) from requirements/cpu.lock (about 4 GB, a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --no-deps "$(TORCH)" 2>/dev/null \
+		|| $(PIP) install --no-deps --index-url https://download.pytorch.org/whl/cpu "$(TORCH)"
+	$(PIP) install --quiet --no-deps --progress-bar on -r requirements/cpu.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+clean: ## remove the environment and caches; store/ and runs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find kintsugi pipeline training eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

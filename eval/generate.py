@@ -1,0 +1,154 @@
+"""Answers of models to prompts: one vLLM engine in a Ray Data actor, reloaded from model to model.
+
+Prompts are sorted by id and cut into batches of fixed size, one engine call each, so that the answers do not depend on
+how the work was divided.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import cluster
+from pipeline.chat import prompt_ids
+from pipeline.contract import DATA, Work
+from pipeline.failures import UserError
+from pipeline.records import GenerationRecord, QARecord, table_of
+from pipeline.shards import count_rows, read_records, shard_name
+from pipeline.store import canonical, write_table
+
+if TYPE_CHECKING:
+    from eval.nodes import GenerateConfig
+
+BATCH_ROWS = 150
+
+
+@dataclass(frozen=True)
+class GenerationTask:
+    """One batch of one model: rows `start` to `start + BATCH_ROWS` of the sorted prompts, to `output`."""
+
+    model: Path
+    prompts: Path
+    config: GenerateConfig
+    start: int
+    output: Path
+
+
+def generate(works: Sequence[Work]) -> None:
+    """Answer every work's prompts with its model and commit each as soon as it is whole."""
+    tasks = {work.name: _tasks(work) for work in works}
+    left = list(works)
+    for alike in _by_architecture(works):
+        missing = [task for work in alike for task in tasks[work.name] if not task.output.exists()]
+        for _ in _answered(missing):
+            left = [work for work in left if not _commit_if_whole(work, tasks[work.name])]
+    for work in left:
+        assert _commit_if_whole(work, tasks[work.name]), f"{work.name}: shards are missing"
+
+
+def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
+    """Works whose models one engine can hold in turn: those with the same shape, by their config.json."""
+    groups: dict[str, list[Work]] = {}
+    for work in works:
+        shape = json.loads((work.source("models").root / "config.json").read_text(encoding="utf-8"))
+        for name in ("_name_or_path", "transformers_version"):
+            shape.pop(name, None)
+        groups.setdefault(canonical(shape), []).append(work)
+    return list(groups.values())
+
+
+def _tasks(work: Work) -> list[GenerationTask]:
+    config: GenerateConfig = work.config
+    prompts, model = work.source("prompts").data, work.source("models").root
+    rows = min(count_rows(prompts), config.limit or 2**62)
+    if not rows:
+        raise UserError("data", "there are no prompts.", f"node {work.name}, {prompts}", "Look at the node before.")
+    return [
+        GenerationTask(model, prompts, config, start, work.directory / DATA / shard_name(index))
+        for index, start in enumerate(range(0, rows, BATCH_ROWS))
+    ]
+
+
+def _commit_if_whole(work: Work, tasks: Sequence[GenerationTask]) -> bool:
+    done = sum(task.output.exists() for task in tasks)
+    work.progress(done, len(tasks), "batches")
+    if done < len(tasks):
+        return False
+    rows = count_rows(work.directory / DATA)
+    work.commit(rows={"in": rows, "out": rows, "rejected": 0})
+    return True
+
+
+def _answered(tasks: Sequence[GenerationTask]) -> Iterator[Any]:
+    """Run the tasks, whose engine settings are the same, on one actor; gives a row for each that is done."""
+    if not tasks:
+        return
+    resources = tasks[0].config.resources
+    cluster.connect()
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map_batches(
+        Answerer,
+        fn_constructor_args=(list(tasks),),
+        batch_size=1,
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus or None,
+        compute=ActorPoolStrategy(size=resources.concurrency or 1),
+    )
+    yield from dataset.iter_rows()
+
+
+class Answerer:
+    """The actor: an engine, and the tokenizer of the model it holds."""
+
+    def __init__(self, tasks: list[GenerationTask]) -> None:
+        from pipeline.llm.vllm import Engine
+
+        self.tasks = tasks
+        config = tasks[0].config
+        self.engine = Engine(
+            tasks[0].model,
+            max_length=config.max_length,
+            dtype={"fp32": "float32", "bf16": "bfloat16"}[config.dtype],
+            threads=cluster.cores() if config.resources.gpus == 0 else 1,
+        )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        numbers = [int(number) for number in batch["id"]]
+        for number in numbers:
+            self._answer(self.tasks[number])
+        return {"id": numbers}
+
+    def _answer(self, task: GenerationTask) -> None:
+        from transformers import AutoTokenizer
+
+        from pipeline.llm.vllm import Sampling
+
+        tokenizer = AutoTokenizer.from_pretrained(task.model, trust_remote_code=False)
+        config = task.config
+        rows: list[QARecord] = sorted(read_records(task.prompts, QARecord, config.limit), key=lambda row: row.id)
+        rows = rows[task.start : task.start + BATCH_ROWS]
+        self.engine.load(task.model)
+        sampling = Sampling(config.max_tokens, config.temperature, config.top_p, config.seed)
+        completions = self.engine.generate([prompt_ids(tokenizer, row.prompt) for row in rows], sampling)
+        records = [_record(row, completion) for row, completion in zip(rows, completions, strict=True)]
+        write_table(task.output, table_of(records, GenerationRecord.SCHEMA))
+
+
+def _record(row: QARecord, completion: Any) -> GenerationRecord:
+    return GenerationRecord(
+        id=row.id,
+        prompt=row.prompt,
+        response=completion.text,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        reference=row.response,
+        source=row.source,
+        tests=row.tests,
+    )

@@ -1,0 +1,103 @@
+"""From scored answers to the report: finds out how each model was made and writes results.json and report.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from eval.nodes import CompareConfig
+from eval.report.markdown import to_markdown
+from eval.report.results import ArmInput, Kind, build_results, to_json
+from pipeline.contract import Source, Work
+from pipeline.failures import UserError, nearest
+from pipeline.records import ScoredRecord
+from pipeline.shards import read_records
+from pipeline.store import Manifest, Store, write_text
+
+
+def write_report(work: Work) -> None:
+    """Write the comparison of a work's scores into its directory and commit it."""
+    config: CompareConfig = work.config
+    arms = told_apart([arm_of(source, config) for source in work.all_sources("input")])
+    names = {arm.node: arm.name for arm in arms}
+    results = build_results(
+        arms,
+        experiment=work.experiment,
+        floor=_arm_name(config.floor, names),
+        ceiling=_arm_name(config.ceiling, names),
+        notes=caveats(arms),
+        seed=config.seed,
+        resamples=config.resamples,
+    )
+    write_text(work.directory / "results.json", to_json(results))
+    write_text(work.directory / "report.md", to_markdown(results))
+    work.commit(rows={"in": len(arms), "out": len(arms), "rejected": 0})
+
+
+def arm_of(source: Source, config: CompareConfig) -> ArmInput:
+    """One arm from its scores: the model behind them is found through the manifests."""
+    node = source.name.partition("/")[2] or source.name
+    model = _model_behind(source)
+    preference = model.kind == "preference"
+    return ArmInput(
+        name=f"{model.config['loss']} / {model.config['mask']}" if preference else node,
+        node=node,
+        kind=_kind(node, model, config),
+        loss=model.config.get("loss"),
+        mask=model.config.get("mask"),
+        seed=model.config["seed"],
+        learning_rate=model.config.get("learning_rate"),
+        train_seconds=model.facts.get("train_seconds"),
+        train_tokens=model.facts.get("train_tokens"),
+        scores=[score for row in read_records(source.data, ScoredRecord) for score in row.scores],
+    )
+
+
+def _model_behind(source: Source) -> Manifest:
+    store = Store(source.root.parent.parent)
+    manifest = source.manifest()
+    for role in ("input", "models"):
+        step = next(item for item in manifest.inputs if item.role == role)
+        manifest = store.require(step.product, step.key)
+    return manifest
+
+
+def _kind(node: str, model: Manifest, config: CompareConfig) -> Kind:
+    if node == config.ceiling:
+        return "reference"
+    if node == config.floor:
+        return "corrupted"
+    return "mended" if model.kind == "preference" else "control"
+
+
+def _arm_name(node: str | None, names: dict[str, str]) -> str | None:
+    if node is None or node in names:
+        return names[node] if node else None
+    raise UserError("config", f"'{node}' is not among the arms.", "floor and ceiling", nearest(node, list(names)))
+
+
+def told_apart(arms: Sequence[ArmInput]) -> list[ArmInput]:
+    """Arms under names of their own: where loss and mask are not enough, the node's label is added."""
+    seen = Counter(arm.name for arm in arms)
+    return [replace(arm, name=f"{arm.name} ({Path(arm.node).name})") if seen[arm.name] > 1 else arm for arm in arms]
+
+
+def caveats(arms: Sequence[ArmInput]) -> list[str]:
+    """What a reader must know before believing the table."""
+    mended = [arm for arm in arms if arm.kind == "mended"]
+    rates = {arm.learning_rate for arm in mended}
+    notes = []
+    if len(mended) > 1 and len(rates) == 1:
+        notes.append(
+            f"All mended arms share one untuned learning rate, {rates.pop():g}. Losses and masks differ in the size of "
+            "their gradients, so an arm may look worse for its learning rate alone: compare arms each at its own best "
+            "rate before drawing conclusions."
+        )
+    if mended and len({arm.seed for arm in mended}) == 1:
+        notes.append(
+            "Each arm was trained once, with one seed. The intervals cover the choice of prompts, not the chance in "
+            "training."
+        )
+    return notes

@@ -1,0 +1,197 @@
+"""report.md: the results as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Literal
+
+from eval.report.results import Arm, Comparison, Results
+
+SIGNIFICANT = 0.05
+LONGEST = 12
+"""Rows of the table of other differences; results.json has them all."""
+MISSING = "-"
+MASKS = ("granular", "granular-one-sided", "response", "random")
+"""The order in which masks are compared: what knowing *where* buys stands first and is counted as a gain."""
+
+SPECIAL = re.compile(r"[\\`*~|\[\]#$]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown would read as markup; an underscore within a word is none."""
+
+Align = Literal["left", "right"]
+
+
+def to_markdown(results: Results) -> str:
+    """The report: arms, the differences that the experiment is about, and what to keep in mind."""
+    sections = [
+        f"# {plain(results['experiment'])}",
+        f"{len(results['arms'])} arms answered the same {results['n_prompts']} prompts.",
+        "## Arms",
+        _arms(results),
+        "Pass rate: share of judged answers that pass their tests, with its 95% Wilson interval. "
+        "Errors: share of answers with at least one recognised error. "
+        "Gap closed: 0% is the floor, 100% the ceiling.",
+        *_errors(results["arms"]),
+        "## Differences",
+        *_differences(results),
+        *_notes(results["notes"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def plain(text: str) -> str:
+    """`text` so that Markdown and HTML show it as it is, on one line, inside a table too."""
+    one_line = " ".join(text.split())
+    return escape(SPECIAL.sub(lambda found: "\\" + found.group(), one_line), quote=False)
+
+
+def percent(share: float | None) -> str:
+    """0.784 as 78.4%."""
+    return MISSING if share is None else f"{100 * share:.1f}%"
+
+
+def points(share: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return f"{100 * share:+.1f}"
+
+
+def p_text(p_value: float) -> str:
+    """A p-value to three places."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def mask_comparisons(results: Results) -> list[Comparison]:
+    """The differences between arms that differ in their mask alone, each read in the order of `MASKS`."""
+    arms = {arm["name"]: arm for arm in results["arms"]}
+    alike = [found for found in results["differences"] if _only_mask(arms[found["a"]], arms[found["b"]])]
+    ranks = {name: _rank(arm) for name, arm in arms.items()}
+    oriented = [found if ranks[found["a"]] < ranks[found["b"]] else _mirrored(found) for found in alike]
+    return sorted(oriented, key=lambda found: (ranks[found["a"]], ranks[found["b"]]))
+
+
+def _only_mask(a: Arm, b: Arm) -> bool:
+    alike = (a["loss"], a["seed"], a["kind"]) == (b["loss"], b["seed"], b["kind"])
+    return alike and a["mask"] != b["mask"] and a["mask"] in MASKS and b["mask"] in MASKS
+
+
+def _rank(arm: Arm) -> int:
+    return MASKS.index(arm["mask"]) if arm["mask"] in MASKS else len(MASKS)
+
+
+def _mirrored(found: Comparison) -> Comparison:
+    """The same comparison read from b to a."""
+    low, high = found["ci"]
+    turned = Comparison(**{**found, "a": found["b"], "b": found["a"]})
+    turned["difference"], turned["ci"] = -found["difference"], [-high, -low]
+    return turned
+
+
+def _table(columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> str:
+    """Cells must be escaped already."""
+    header = [name for name, _ in columns]
+    rule = ["---:" if align == "right" else "---" for _, align in columns]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
+
+
+def _arms(results: Results) -> str:
+    columns: list[tuple[str, Align]] = [
+        ("arm", "left"),
+        ("kind", "left"),
+        ("learning rate", "right"),
+        ("pass rate", "right"),
+        ("95% interval", "right"),
+        ("errors", "right"),
+        ("compiles", "right"),
+        ("gap closed", "right"),
+        ("training", "right"),
+    ]
+    return _table(columns, [_arm(arm, results) for arm in results["arms"]])
+
+
+def _arm(arm: Arm, results: Results) -> list[str]:
+    ends = arm["pass_rate_ci"]
+    rate = results["training"][arm["name"]]["learning_rate"]
+    return [
+        plain(arm["name"]),
+        arm["kind"],
+        MISSING if rate is None else f"{rate:g}",
+        f"**{percent(arm['pass_rate'])}**",
+        MISSING if ends is None else f"{percent(ends[0])} to {percent(ends[1])}",
+        percent(arm["error_rate"]),
+        f"{arm['compiles']} of {results['n_prompts']}",
+        percent(arm["gap_closed"]),
+        MISSING if arm["train_seconds"] is None else f"{arm['train_seconds']:.0f} s",
+    ]
+
+
+def _errors(arms: Sequence[Arm]) -> list[str]:
+    """Answers per arm and error type, for the types that any arm shows; in brackets those that could not be judged."""
+    types = sorted({name for arm in arms for name, count in arm["errors_by_type"].items() if count})
+    if not types:
+        return []
+    columns: list[tuple[str, Align]] = [("arm", "left"), *((plain(name), "right") for name in types)]
+    rows = [[plain(arm["name"]), *(_count(arm, name) for name in types)] for arm in arms]
+    explained = "Answers with each error, for the types that occur; in brackets the answers that could not be judged."
+    return ["## Errors by type", _table(columns, rows), explained]
+
+
+def _count(arm: Arm, name: str) -> str:
+    unscored = arm["unscored_by_type"][name]
+    return f"{arm['errors_by_type'][name]}" + (f" ({unscored})" if unscored else "")
+
+
+def _differences(results: Results) -> list[str]:
+    about_masks = mask_comparisons(results)
+    telling = _telling(results["differences"], about_masks)
+    count = len(results["differences"])
+    explained = (
+        "In percentage points of the pass rate, on the same prompts. Interval: 95% paired percentile bootstrap. "
+        f"p: exact McNemar; p (Holm): adjusted for all {count} comparisons."
+    )
+    return [
+        explained,
+        *_section("### What the mask changes", about_masks, "No two arms differ in their mask alone."),
+        *_section("### Other differences that hold after Holm", telling[:LONGEST], "None."),
+        *_left_out(len(telling) - LONGEST),
+    ]
+
+
+def _telling(differences: Sequence[Comparison], shown: Sequence[Comparison]) -> list[Comparison]:
+    """Those that hold after Holm and are not shown yet, the largest first."""
+    known = {frozenset((found["a"], found["b"])) for found in shown}
+    others = [found for found in differences if frozenset((found["a"], found["b"])) not in known]
+    holding = [found for found in others if found["p_holm"] < SIGNIFICANT]
+    return sorted(holding, key=lambda found: -abs(found["difference"]))
+
+
+def _left_out(count: int) -> list[str]:
+    return [f"{count} more hold; `results.json` has them."] if count > 0 else []
+
+
+def _section(title: str, comparisons: Sequence[Comparison], none: str) -> list[str]:
+    columns: list[tuple[str, Align]] = [
+        ("a", "left"),
+        ("b", "left"),
+        ("a - b", "right"),
+        ("95% interval", "right"),
+        ("p", "right"),
+        ("p (Holm)", "right"),
+    ]
+    return [title, _table(columns, [_comparison(found) for found in comparisons]) if comparisons else none]
+
+
+def _comparison(found: Comparison) -> list[str]:
+    low, high = found["ci"]
+    return [
+        plain(found["a"]),
+        plain(found["b"]),
+        points(found["difference"]),
+        f"{points(low)} to {points(high)}",
+        p_text(found["p_value"]),
+        p_text(found["p_holm"]),
+    ]
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return ["## Notes", "\n".join(f"- {plain(note)}" for note in notes)] if notes else []

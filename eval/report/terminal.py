@@ -1,0 +1,64 @@
+"""The table at the end of a run: every arm with its pass rate and interval, within 100 columns."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from eval.report.markdown import MISSING, percent
+from eval.report.results import Arm, Kind, Results
+
+COLOURS: dict[Kind, str] = {"reference": "cyan", "corrupted": "red", "mended": "green", "control": "yellow"}
+CELLS = 20
+"""Width of a pass-rate bar; one cell is five points."""
+
+
+def table(results: Results) -> Table:
+    """The arms in the order given; the bar shows the pass rate, its shaded part the 95% interval."""
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
+    made.title_justify = made.caption_justify = "left"
+    made.caption = Text("Shaded: 95% Wilson interval. Gap closed: 0% floor, 100% ceiling.", style="dim")
+    made.add_column("arm", max_width=31, overflow="fold")
+    made.add_column("passed", justify="right", no_wrap=True)
+    made.add_column("", width=CELLS, no_wrap=True)
+    for name in ("compiles", "errors", "gap", "time"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for arm in results["arms"]:
+        made.add_row(*_row(arm, results["n_prompts"]))
+    return made
+
+
+def _row(arm: Arm, n_prompts: int) -> list[Text]:
+    colour = COLOURS[arm["kind"]]
+    return [
+        Text(" ".join(arm["name"].split()), style=colour),
+        Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
+        _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
+        Text(percent(arm["compiles"] / n_prompts)),
+        Text(percent(arm["error_rate"])),
+        Text(percent(arm["gap_closed"])),
+        Text(_duration(arm["train_seconds"]), style="dim"),
+    ]
+
+
+def _bar(rate: float | None, ends: list[float] | None, colour: str) -> Text:
+    """Solid up to the interval, shaded within it, with the rate itself as a block."""
+    if rate is None or ends is None:
+        return Text("not judged".ljust(CELLS), style="dim")
+    low, here, high = (min(int(share * CELLS), CELLS - 1) for share in (ends[0], rate, ends[1]))
+    bar = Text()
+    bar.append("━" * low, style=colour)
+    bar.append("░" * (here - low), style=colour)
+    bar.append("█", style=f"bold {colour}")
+    bar.append("░" * (high - here), style=colour)
+    bar.append("─" * (CELLS - 1 - high), style="bright_black")
+    return bar
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

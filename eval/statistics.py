@@ -1,0 +1,149 @@
+"""Intervals, paired comparisons and pass rates: thin, typed fronts to scipy and statsmodels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+BATCH = 1_000
+"""Resamples held in memory at once; it does not change the draws."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``mean(a) - mean(b)`` over `n` prompts, its interval, and the two-sided p-value of the sign-flip test."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+
+
+def pass_rate(passed: Sequence[float | None]) -> float:
+    """The mean of the scored values; None is unscored and counts on neither side."""
+    scored = [value for value in passed if value is not None]
+    if not scored:
+        raise ValueError("a pass rate needs at least one scored answer; all of these are unscored or there are none")
+    return float(np.mean(scored))
+
+
+def pass_at_k(n: int, passed: int, k: int) -> float:
+    """The chance that at least one of `k` answers passes, drawn without replacement from `n` of which `passed` do.
+
+    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374, equation 1), 1 - C(n - c, k) / C(n, k): one minus the
+    hypergeometric chance of drawing no passing answer.
+    """
+    if not 0 <= passed <= n or not 1 <= k <= n:
+        raise ValueError(f"pass@k needs 0 <= passed <= n and 1 <= k <= n; got n={n}, passed={passed}, k={k}")
+    return float(stats.hypergeom.sf(0, n, passed, k))
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The score interval of a proportion: Wilson 1927 (JASA 22:209-212); Agresti and Coull 1998, equation 2.
+
+    It stays within [0, 1] and keeps a sensible width at 0 and n successes, where the normal interval collapses.
+    """
+    if n < 1:
+        raise ValueError(f"an interval of a proportion needs at least one answer; n is {n}")
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie between 0 and n; got {successes} of {n}")
+    interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def paired_bootstrap(
+    a: Sequence[float], b: Sequence[float], *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> Difference:
+    """``mean(a) - mean(b)`` with its percentile bootstrap interval; `a` and `b` are aligned by prompt.
+
+    Prompts are resampled, each with both of its values (Efron and Tibshirani 1993, section 13.3), which for a mean is
+    the one-sample bootstrap of the differences. Percentile rather than BCa: BCa is undefined for the near-constant
+    vectors that good arms give, and percentiles keep ``(b, a)`` the mirror image of ``(a, b)``. Where every prompt has
+    the same difference d, the interval is [d, d]. The p-value does not come from the resamples: see `sign_flip`.
+    """
+    differences = _differences(a, b)
+    p_value = sign_flip(a, b, seed=seed, resamples=resamples)
+    if np.ptp(differences) == 0:
+        same = float(differences[0])
+        return Difference(same, same, same, p_value, differences.size)
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=resamples,
+        batch=BATCH,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Difference(float(differences.mean()), float(interval.low), float(interval.high), p_value, differences.size)
+
+
+def sign_flip(a: Sequence[float], b: Sequence[float], *, seed: int, resamples: int = RESAMPLES) -> float:
+    """Two-sided p-value of "which arm gave which answer does not matter", by exchanging the two values of prompts.
+
+    Fisher's paired randomisation test (The Design of Experiments, 1935, section 21). On 0/1 values it *is* the exact
+    McNemar test, which is then used; other values are exchanged at random `resamples` times, or in every way if fewer.
+    """
+    differences = _differences(a, b)
+    if np.isin([a, b], (0.0, 1.0)).all():
+        return mcnemar_exact(a, b)
+    if differences.size == 1:
+        return 1.0
+    outcome = stats.permutation_test(
+        (differences, np.zeros_like(differences)),
+        lambda left, right, axis: np.mean(left - right, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=BATCH,
+        rng=np.random.default_rng(seed),
+    )
+    return float(outcome.pvalue)
+
+
+def mcnemar_exact(a: Sequence[float], b: Sequence[float]) -> float:
+    """Exact two-sided McNemar p-value of two 0/1 vectors aligned by prompt: McNemar 1947 (Psychometrika 12:153-157).
+
+    Only prompts on which the two disagree count: under the null each side wins such a prompt with chance 1/2.
+    """
+    differences = _differences(a, b)
+    only_a, only_b = int((differences > 0).sum()), int((differences < 0).sum())
+    return float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for their number, in the order given: Holm 1979 (Scand. J. Statist. 6:65-70)."""
+    if not p_values:
+        return []
+    return [float(value) for value in multipletests(p_values, method="holm")[1]]
+
+
+def gap_closed(arm: float, floor: float, ceiling: float) -> float | None:
+    """The share of the way from `floor` to `ceiling` that `arm` has come; None where the two are equal.
+
+    Below 0 where the arm is worse than the floor, above 1 where it is better than the ceiling. The field's "performance
+    gap recovered": Burns et al. 2023 (arXiv 2312.09390, section 3).
+    """
+    if ceiling == floor:
+        return None
+    return (arm - floor) / (ceiling - floor)
+
+
+def _differences(a: Sequence[float], b: Sequence[float]) -> Vector:
+    """``a - b`` by prompt, shape [n], float64."""
+    if len(a) != len(b):
+        raise ValueError(f"paired values must be aligned by prompt; got {len(a)} and {len(b)} of them")
+    if not len(a):
+        raise ValueError("a paired comparison needs at least one prompt; there are none")
+    return np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)

@@ -1,0 +1,164 @@
+"""Makes what an experiment lacks: node after node, models that can share workers in one go."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kintsugi.console import Screen
+from kintsugi.graph import Graph, Node
+from pipeline.contract import Source, Work
+from pipeline.failures import UserError
+from pipeline.store import Manifest, Store, lease, write_atomically, write_json
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where artifacts and runs are kept. Paths are absolute: workers run in directories of their own."""
+
+    store: Store
+    runs: Path
+
+    def run_directory(self, graph: Graph) -> Path:
+        return self.runs / graph.experiment.name
+
+
+def manifests(graph: Graph, store: Store) -> dict[str, Manifest]:
+    """The manifests of the nodes that are made, by name."""
+    found = {node.name: store.manifest(node.kind.product, node.key) for node in graph.nodes.values()}
+    return {name: manifest for name, manifest in found.items() if manifest is not None}
+
+
+def execute(graph: Graph, place: Place, screen: Screen) -> None:
+    """Make every missing node. What is made stays made, whatever happens to the rest."""
+    run = place.run_directory(graph)
+    write_json(run / "nodes.json", {node.name: f"{node.kind.product}/{node.key}" for node in graph.nodes.values()})
+    made = set(manifests(graph, place.store))
+    for node in graph.nodes.values():
+        if node.name in made:
+            screen.reused(node.name)
+    try:
+        while batch := next_batch(graph, made):
+            _make(graph, batch, place, screen)
+            made.update(node.name for node in batch)
+    finally:
+        _disconnect()
+    _publish_reports(graph, place)
+
+
+def next_batch(graph: Graph, made: set[str]) -> list[Node]:
+    """The nodes to make next, in order: one, or all of a group that need nothing but each other.
+
+    Nodes outside the largest group come first, so that a group starts as late and as large as it can.
+    """
+    missing = [node for node in graph.nodes.values() if node.name not in made]
+    ready = [node for node in missing if all(edge.node in made for edge in node.inputs)]
+    if not ready:
+        assert not missing, "the graph is ordered, so something is ready while something is missing"
+        return []
+    batches = [_with_group(node, missing, made) for node in ready]
+    return min(batches, key=len)
+
+
+def _with_group(first: Node, missing: Sequence[Node], made: set[str]) -> list[Node]:
+    """A ready node and every missing node of its group whose inputs are made or earlier in the batch."""
+    group = first.kind.group(first.config)
+    if group is None:
+        return [first]
+    batch: list[Node] = []
+    known = set(made)
+    for node in missing:
+        if node.kind.group(node.config) == group and all(edge.node in known for edge in node.inputs):
+            batch.append(node)
+            known.add(node.name)
+    return batch
+
+
+def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> None:
+    log = place.run_directory(graph) / "logs" / f"{batch[0].name}.log"
+    with ExitStack() as stack:
+        for node in batch:
+            lock = place.store.root / ".leases" / f"{node.kind.product}-{node.key}.lock"
+            stack.enter_context(lease(lock, lambda name=node.name: screen.waiting(name)))  # type: ignore[misc]
+        missing = [node for node in batch if place.store.manifest(node.kind.product, node.key) is None]
+        if not missing:
+            return
+        stack.enter_context(screen.making([node.name for node in missing], log))
+        works = [_work(graph, node, place.store, screen) for node in missing]
+        with _failures_explained(missing[0].name, log):
+            missing[0].kind.make(works)
+    for node in batch:
+        if place.store.manifest(node.kind.product, node.key) is None:
+            raise UserError("run", f"'{node.name}' was not made.", str(log), "The log says why.")
+
+
+@contextmanager
+def _failures_explained(name: str, log: Path) -> Iterator[None]:
+    """Turn whatever a library raises into an error that says where to look; the traceback goes to the log."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        told = _told_by_us(error)
+        if told is not None:
+            raise UserError(*told.args) from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "What was made is kept; the same command goes on from here. The traceback is in the log."
+        raise UserError("run", f"'{name}' failed: {reason}", str(log), hint) from error
+
+
+def _told_by_us(error: BaseException | None) -> UserError | None:
+    """The user's error at the bottom of what Ray wrapped around it."""
+    while error is not None:
+        if type(error) is UserError:
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def _work(graph: Graph, node: Node, store: Store, screen: Screen) -> Work:
+    sources = []
+    for edge in node.inputs:
+        other = graph.nodes[edge.node]
+        root = store.directory(other.kind.product, other.key)
+        sources.append(Source(edge.role, other.name, other.kind.product, other.key, edge.split, root))
+    directory = store.directory(node.kind.product, node.key)
+    directory.mkdir(parents=True, exist_ok=True)
+    return Work(
+        experiment=graph.experiment.name,
+        name=node.name,
+        kind=node.kind.name,
+        version=node.kind.version,
+        product=node.kind.product,
+        key=node.key,
+        config=node.config,
+        directory=directory,
+        sources=sources,
+        progress=screen.progress_of(node.name),
+        started=time.time(),
+    )
+
+
+def _publish_reports(graph: Graph, place: Place) -> None:
+    """Copy each comparison to runs/<experiment>/; the one called `report`, or the only one, to report/."""
+    tables = [node for node in graph.nodes.values() if node.kind.product == "tables"]
+    for node in tables:
+        name = "report" if len(tables) == 1 else node.name
+        for path in place.store.directory("tables", node.key).iterdir():
+            if path.name != "manifest.json":
+                target = place.run_directory(graph) / name / path.name
+                write_atomically(target, lambda temporary, path=path: shutil.copyfile(path, temporary))  # type: ignore[misc]
+
+
+def _disconnect() -> None:
+    import sys
+
+    if "ray" in sys.modules:
+        from pipeline import cluster
+
+        cluster.disconnect()

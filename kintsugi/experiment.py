@@ -1,0 +1,133 @@
+"""Reading an experiment file: YAML to plain values that remember their lines, and errors that name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.failures import UserError, nearest
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+KeyPath = tuple[str, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Head(BaseModel):
+    """The top of an experiment file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Names the folder under runs/.")
+    seed: int = Field(default=0, description="Seed of every node that gives none itself.")
+    nodes: dict[str, dict[str, Any]] = Field(description="The graph: one entry for each node.")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment as written: its nodes are not expanded yet. `lines` gives the line of every key path."""
+
+    name: str
+    seed: int
+    nodes: dict[str, dict[str, Any]]
+    file: str
+    lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
+
+    def where(self, *path: str) -> str:
+        """'file:line' of a key path, or of the nearest enclosing one that was written in the file."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return f"{self.file}:{self.lines[path[:length]]}: {'.'.join(path)}"
+        return f"{self.file}: {'.'.join(path)}" if path else self.file
+
+
+def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file and apply ``--set`` overrides such as ``nodes.qa.rows=500``."""
+    value, lines = _parse(file)
+    for override in overrides:
+        _override(value, override)
+    draft = Experiment("", 0, {}, str(file), lines)
+    head = checked(Head, value, draft, ())
+    for name in head.nodes:
+        if not NAME.fullmatch(name):
+            raise UserError(
+                "config", f"'{name}' is no node name.", draft.where("nodes", name), "Use letters, digits, '-' and '_'."
+            )
+    if not head.nodes:
+        raise UserError("config", "there are no nodes.", draft.where("nodes"), "Start with a source node.")
+    return Experiment(head.name, head.seed, head.nodes, str(file), lines)
+
+
+def checked(model: type[Model], value: Any, experiment: Experiment, path: KeyPath) -> Model:
+    """`value` as `model`, or a config error that names file, line, key and the nearest valid key."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = (*path, *(str(part) for part in first["loc"]))
+        raise UserError("config", *_explain(first, model, experiment.where(*place), place)) from None
+
+
+def _explain(error: Any, model: type[BaseModel], where: str, place: KeyPath) -> tuple[str, str, str]:
+    if error["type"] == "extra_forbidden":
+        known = [info.alias or name for name, info in model.model_fields.items()]
+        return f"unknown key '{place[-1]}'.", where, nearest(place[-1], known)
+    if error["type"] == "missing":
+        return f"the key '{place[-1]}' is missing.", where, "Add it."
+    return f"{error['msg']} (it is {error['input']!r}).", where, ""
+
+
+def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        hint = "Experiment files are in configs/; name one, such as configs/recovery.yaml."
+        raise UserError("config", f"cannot read the experiment file ({error.strerror}).", str(file), hint) from None
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_lines(tree, (), str(file)))
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(
+            "config", f"this is not YAML: {problem}.", where, "Look at the line and the one above."
+        ) from None
+    if not isinstance(value, dict):
+        raise UserError("config", "an experiment is a mapping with name, seed and nodes.", str(file))
+    return value, lines
+
+
+def _lines(node: yaml.Node | None, path: KeyPath, file: str) -> Iterator[tuple[KeyPath, int]]:
+    """The line of every key; a key given twice is an error, for YAML would silently keep the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, child in node.value:
+        line = key.start_mark.line + 1
+        if key.value in seen:
+            raise UserError("config", f"the key '{key.value}' is given twice.", f"{file}:{line}", "Remove one.")
+        seen.add(key.value)
+        yield (*path, key.value), line
+        yield from _lines(child, (*path, key.value), file)
+
+
+def _override(value: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise UserError("config", f"'{override}' sets nothing.", "--set", "Write --set nodes.qa.rows=500.")
+    *parents, last = path.split(".")
+    place: Any = value
+    for depth, part in enumerate(parents):
+        if not isinstance(place.get(part, {}), dict):
+            raise UserError("config", f"'{part}' is a value, not a mapping.", f"--set {override}")
+        if part not in place and depth < 2:
+            raise UserError("config", f"there is no '{part}'.", f"--set {override}", nearest(part, list(place)))
+        place = place.setdefault(part, {})
+    place[last] = yaml.safe_load(text)

@@ -1,0 +1,243 @@
+"""The experiment graph: matrix and fan-out expansion, references, order and content keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from kintsugi.experiment import Experiment, checked
+from kintsugi.kinds import KINDS
+from pipeline.contract import NodeConfig, NodeKind, Reference
+from pipeline.failures import UserError, nearest
+from pipeline.store import content_key
+
+UNKEYED = {"kind", "resources", "checkpoint_every"}
+"""Fields that never change a result."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One input of a node: the field it stands in, the node it names, and the split."""
+
+    role: str
+    node: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node after expansion. `origin` is its name in the file, `label` tells it apart from its siblings."""
+
+    name: str
+    origin: str
+    label: str
+    kind: NodeKind
+    config: Any
+    inputs: tuple[Edge, ...] = ()
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Every node by name, in an order in which they can be made."""
+
+    experiment: Experiment
+    nodes: dict[str, Node]
+
+    def upstream(self, name: str) -> set[str]:
+        """The names of all nodes that this one depends on."""
+        direct = {edge.node for edge in self.nodes[name].inputs}
+        return direct.union(*(self.upstream(other) for other in direct))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A node before its references are resolved: the raw config and where it stands in the file."""
+
+    name: str
+    origin: str
+    label: str
+    raw: dict[str, Any]
+
+
+def build(experiment: Experiment) -> Graph:
+    """Expand, resolve, order and key an experiment. Raises config errors that name the line."""
+    drafts = [draft for name, raw in experiment.nodes.items() for draft in _combinations(experiment, name, raw)]
+    nodes = _fan_out(experiment, [_typed(experiment, draft) for draft in drafts])
+    _refuse_same_names(experiment, nodes)
+    resolved = {node.name: replace(node, inputs=_edges(experiment, node, nodes)) for node in nodes}
+    ordered = [resolved[name] for name in _order(experiment, resolved)]
+    return Graph(experiment, _keyed(experiment, ordered))
+
+
+def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> list[Draft]:
+    """One draft for each combination of `matrix` or `arms`; the node itself where it has neither."""
+    raw = dict(raw)
+    matrix, arms = raw.pop("matrix", None), raw.pop("arms", None)
+    if matrix is not None and arms is not None:
+        raise UserError("config", "give matrix or arms, not both.", experiment.where("nodes", name, "arms"))
+    if matrix is None and arms is None:
+        return [Draft(name, name, "", raw)]
+    combinations = _matrix(experiment, name, matrix) if arms is None else _arms(experiment, name, arms)
+    labels = ["-".join(str(value) for value in combination.values()) for combination in combinations]
+    return [
+        Draft(f"{name}/{label}", name, label, {**raw, **combination})
+        for label, combination in zip(labels, combinations, strict=True)
+    ]
+
+
+def _matrix(experiment: Experiment, name: str, matrix: Any) -> list[dict[str, Any]]:
+    where = experiment.where("nodes", name, "matrix")
+    if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
+        raise UserError(
+            "config", "a matrix maps fields to lists of values.", where, "For example {loss: [dpo, tdpo2]}."
+        )
+    return [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())]
+
+
+def _arms(experiment: Experiment, name: str, arms: Any) -> list[dict[str, Any]]:
+    where = experiment.where("nodes", name, "arms")
+    if not isinstance(arms, list) or not arms or not all(isinstance(arm, dict) and arm for arm in arms):
+        raise UserError("config", "arms is a list of mappings.", where, "For example [{loss: dpo, mask: granular}].")
+    return arms
+
+
+def _typed(experiment: Experiment, draft: Draft) -> Node:
+    place = ("nodes", draft.origin)
+    kind_name = draft.raw.get("kind")
+    if kind_name is None:
+        raise UserError("config", "the node has no kind.", experiment.where(*place), f"Kinds: {', '.join(KINDS)}.")
+    if kind_name not in KINDS:
+        where = experiment.where(*place, "kind")
+        raise UserError("config", f"there is no kind '{kind_name}'.", where, nearest(str(kind_name), list(KINDS)))
+    kind = KINDS[kind_name]
+    config = checked(kind.Config, {"seed": experiment.seed, **draft.raw}, experiment, place)
+    return Node(draft.name, draft.origin, draft.label, kind, config)
+
+
+def _fan_out(experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:
+    """Multiply each node whose kind fans out: one node for every node that the field refers to."""
+    result = list(nodes)
+    pending = [node for node in nodes if node.kind.fan_out]
+    while pending:
+        node = next((node for node in pending if not _refers_to(node, pending)), pending[0])
+        pending.remove(node)
+        place = result.index(node)
+        result[place : place + 1] = _members(experiment, node, result)
+    return result
+
+
+def _fanned_references(node: Node) -> list[str]:
+    value = getattr(node.config, str(node.kind.fan_out))
+    return value if isinstance(value, list) else [value]
+
+
+def _refers_to(node: Node, others: Sequence[Node]) -> bool:
+    names = {other.origin for other in others}
+    return any(text in names for text in _fanned_references(node))
+
+
+def _members(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> list[Node]:
+    """The members of a fanned-out node. A member of a member keeps its label: scores/x judges answers/x."""
+    field = str(node.kind.fan_out)
+    members = []
+    for text in _fanned_references(node):
+        targets, split = _targets(experiment, node, Reference(field, text, ()), nodes)
+        for target in targets:
+            label = target.label if target.kind.fan_out else target.name
+            reference = f"{target.name}.{split}" if split else target.name
+            config = node.config.model_copy(update={field: reference})
+            members.append(Node(f"{node.name}/{label}", node.origin, label, node.kind, config))
+    return members
+
+
+def _targets(experiment: Experiment, node: Node, reference: Reference, nodes: Sequence[Node]) -> tuple[list[Node], str]:
+    """The nodes that a reference means (one, or every member of a group) and the split it names."""
+    for text, split in ((reference.text, ""), (reference.text.rpartition(".")[0], reference.text.rpartition(".")[2])):
+        exact = [other for other in nodes if text == other.name]
+        found = exact or [other for other in nodes if text == other.origin]
+        if found:
+            return found, split
+    if reference.open:
+        return [], ""
+    where = experiment.where("nodes", node.origin, reference.role)
+    hint = nearest(reference.text.split(".")[0], sorted({other.origin for other in nodes}))
+    raise UserError("config", f"'{reference.text}' refers to no node.", where, hint)
+
+
+def _edges(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> tuple[Edge, ...]:
+    edges = []
+    for reference in node.kind.inputs(node.config):
+        targets, split = _targets(experiment, node, reference, nodes)
+        if len(targets) > 1 and not isinstance(getattr(node.config, reference.role), list):
+            where = experiment.where("nodes", node.origin, reference.role)
+            names = ", ".join(target.name for target in targets)
+            raise UserError("config", f"'{reference.text}' is {len(targets)} nodes.", where, f"Name one of: {names}.")
+        edges += [_edge(experiment, node, reference, target, split) for target in targets]
+    return tuple(edges)
+
+
+def _edge(experiment: Experiment, node: Node, reference: Reference, target: Node, split: str) -> Edge:
+    where = experiment.where("nodes", node.origin, reference.role)
+    if target.kind.product not in reference.products:
+        wanted = " or ".join(reference.products)
+        what = f"'{reference.text}' gives {target.kind.product}, but {reference.role} takes {wanted}."
+        raise UserError("config", what, where)
+    splits = target.kind.splits(target.config)
+    if splits and not split:
+        raise UserError(
+            "config", f"'{target.name}' has splits.", where, f"Name one, such as {target.name}.{splits[0]}."
+        )
+    if split and split not in splits:
+        hint = nearest(split, list(splits)) if splits else "It has no splits: leave that off."
+        raise UserError("config", f"'{target.name}' has no split '{split}'.", where, hint)
+    return Edge(reference.role, target.name, split)
+
+
+def _refuse_same_names(experiment: Experiment, nodes: Sequence[Node]) -> None:
+    seen: set[str] = set()
+    for node in nodes:
+        if node.name in seen:
+            where = experiment.where("nodes", node.origin)
+            raise UserError("config", f"'{node.name}' comes up twice.", where, "Remove the repeated combination.")
+        seen.add(node.name)
+
+
+def _order(experiment: Experiment, nodes: dict[str, Node]) -> list[str]:
+    sorter = TopologicalSorter({node.name: [edge.node for edge in node.inputs] for node in nodes.values()})
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        circle = list(reversed(error.args[1]))
+        where = experiment.where("nodes", nodes[circle[0]].origin)
+        raise UserError("config", f"the graph has a cycle: {' -> '.join(circle)}.", where, "Break it.") from None
+
+
+def _keyed(experiment: Experiment, ordered: Sequence[Node]) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    for node in ordered:
+        nodes[node.name] = replace(node, key=_key(experiment, node, nodes))
+    return nodes
+
+
+def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
+    """Hash of kind, version, config and inputs; names count only where they are part of the result."""
+    named = node.kind.named_inputs
+    inside = frozenset(edge.role for edge in node.inputs)
+    config: NodeConfig = node.config
+    return content_key(
+        {
+            "kind": node.kind.name,
+            "version": node.kind.version,
+            "config": config.model_dump(mode="json", exclude=UNKEYED | inside),
+            "outside": node.kind.outside(config, inside),
+            "inputs": [
+                [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]
+                for edge in node.inputs
+            ],
+            **({"experiment": experiment.name} if named else {}),
+        }
+    )

@@ -1,0 +1,12 @@
+"""Every node kind there is, by the name that experiment files use."""
+
+from __future__ import annotations
+
+from eval.nodes import Compare, Generate, Score
+from pipeline.contract import NodeKind
+from pipeline.nodes import Annotate, Embed, Source
+from training.nodes import Preference, Sft
+
+KINDS: dict[str, NodeKind] = {
+    kind.name: kind for kind in (Source(), Embed(), Annotate(), Sft(), Preference(), Generate(), Score(), Compare())
+}

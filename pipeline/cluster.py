@@ -1,0 +1,67 @@
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, or a local one made for this run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+
+LOCAL_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""Set before Ray starts, so that every Ray process inherits it: cheaper than a runtime environment per worker."""
+
+OBJECT_STORE_BYTES = 512 * 2**20
+LOGICAL_CPUS_PER_CORE = 4
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def connect() -> None:
+    """Make sure that Ray runs, once per process.
+
+    A local Ray gets more logical CPUs than there are cores: train workers hold theirs for minutes, and Ray Data would
+    wait for ever for one. How much really runs at a time is set where the work is started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    for name, value in LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+        return
+    ray.init(
+        address="local",
+        num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+    )
+    _protect_token()
+
+
+def _protect_token() -> None:
+    """Ray writes its authentication token without narrowing the file's mode."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if token.is_file():
+        token.chmod(stat.S_IRUSR | stat.S_IWUSR)
+
+
+def disconnect() -> None:
+    """Stop the local Ray, or leave the cluster."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()

@@ -1,0 +1,111 @@
+"""Off-by-one errors: a range, slice, index, comparison or loop constant is wrong by one.
+
+Recognised relative to a good answer: the same tree but for a boundary.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+
+from pipeline.errors.answers import Code, code_of, integer
+from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds
+from pipeline.errors.executions import compare
+from pipeline.errors.trees import compare_answers
+from pipeline.records import FunctionTest
+from pipeline.spans import Edit, edit_at
+
+NAME = "off-by-one-errors"
+
+_TIGHT = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript)
+
+
+class OffByOne:
+    """Moves one boundary by one."""
+
+    name: str = NAME
+    level: Level = "executed"
+
+    def propose(self, response: str) -> list[Edit]:
+        code = code_of(response)
+        if code is None:
+            return []
+        edits = {*_comparisons(code), *(edit for bound in bounds(code.nodes) for edit in _shifts(code, bound))}
+        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+
+    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+        """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
+        seen = compare(good, bad, tests, execute)
+        if isinstance(seen, str):
+            return Verification(False, self.level, seen)
+        if not seen.differing:
+            return Verification(False, self.level, f"equivalent: no difference on {len(tests)} tests")
+        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(tests)} tests")
+
+    def recognise(
+        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+    ) -> Finding | Unscored:
+        compared = compare_answers(response, reference)
+        if isinstance(compared, Unscored):
+            return compared
+        shifted = [difference for difference in compared if difference.kind == "boundary"]
+        if shifted:
+            return Finding(True, shifted[0].explanation, shifted[0].start, shifted[0].end)
+        return Finding(False, "every boundary is the good answer's")
+
+
+def _comparisons(code: Code) -> Iterator[Edit]:
+    for node in code.nodes:
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
+            place = _operator(code, left, right, WRITTEN.get(type(operator), ""))
+            if place is not None:
+                yield edit_at(code.answer, *place, SWAPPED[type(operator)], NAME)
+
+
+def _operator(code: Code, left: ast.expr, right: ast.expr, written: str) -> tuple[int, int] | None:
+    """Where a comparison's operator stands between its sides; None where something else stands there, too."""
+    start = code.end(left)
+    gap = code.answer[start : code.start(right)]
+    found = re.fullmatch(rf"[)\s]*({written})[(\s]*", gap) if written else None
+    return (start + found.start(1), start + found.end(1)) if found else None
+
+
+def _shifts(code: Code, bound: ast.expr) -> Iterator[Edit]:
+    """The bound one lower and one higher, with as few characters changed as possible."""
+    value = integer(bound)
+    if value is not None:
+        yield from _shifted_number(code, bound, value)
+    elif _plus_or_minus_one(bound):
+        assert isinstance(bound, ast.BinOp)
+        yield edit_at(code.answer, code.end(bound.left), code.end(bound), "", NAME)
+    elif isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Add | ast.Sub):
+        inner = integer(bound.right)
+        if inner is not None:
+            yield from _shifted_number(code, bound.right, inner)
+        else:
+            yield from _added(code, bound)
+    elif isinstance(bound, _TIGHT) or (isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Mult | ast.FloorDiv)):
+        yield from _added(code, bound)
+
+
+def _plus_or_minus_one(bound: ast.expr) -> bool:
+    """`x + 1` or `x - 1` with nothing in parentheses around `x`, so that what follows `x` can go."""
+    return isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Add | ast.Sub) and integer(bound.right) == 1
+
+
+def _shifted_number(code: Code, number: ast.expr, value: int) -> Iterator[Edit]:
+    if code.source(number) != str(value):  # 0x10, 1_000, - 1: rare, and a rewrite would change more than the value
+        return
+    for shifted in (value - 1, value + 1):
+        if (shifted < 0) == (value < 0) or value == 0:
+            yield edit_at(code.answer, code.start(number), code.end(number), str(shifted), NAME)
+
+
+def _added(code: Code, bound: ast.expr) -> Iterator[Edit]:
+    for change in (" + 1", " - 1"):
+        yield edit_at(code.answer, code.end(bound), code.end(bound), change, NAME)

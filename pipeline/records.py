@@ -1,0 +1,272 @@
+"""The record types and their Arrow schemas: immutable, checked when made, plain rows on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
+
+import pyarrow as pa
+
+from pipeline import spans
+from pipeline.spans import Edit, Span
+
+Row = dict[str, Any]
+
+SPAN = pa.struct(
+    [
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("error_type", pa.string()),
+        ("text", pa.string()),
+        ("weight", pa.float64()),
+    ]
+)
+EDIT = pa.struct(
+    [
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("old", pa.string()),
+        ("new", pa.string()),
+        ("error_type", pa.string()),
+    ]
+)
+FUNCTION_TEST = pa.struct(
+    [("function", pa.string()), ("arguments", pa.string()), ("expected", pa.string()), ("raises", pa.string())]
+)
+SCORE = pa.struct([("metric", pa.string()), ("value", pa.float64()), ("explanation", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTest:
+    """One call and what must come of it: a JSON value, or an exception of the named class.
+
+    `arguments` is a JSON list and `expected` a JSON value, both as text; `raises` is empty when a value is expected.
+    """
+
+    function: str
+    arguments: str
+    expected: str = "null"
+    raises: str = ""
+
+    @classmethod
+    def of(cls, function: str, *arguments: Any, expected: Any = None, raises: str = "") -> FunctionTest:
+        """A test from Python values, which must be plain JSON."""
+        return cls(function, json.dumps(list(arguments)), json.dumps(expected), raises)
+
+
+@dataclass(frozen=True, slots=True)
+class QARecord:
+    """A prompt and a good answer to it, with executable tests where there are any."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("source", pa.string()),
+            ("tests", pa.list_(FUNCTION_TEST)),
+        ]
+    )
+
+    id: str
+    prompt: str
+    response: str
+    source: str
+    tests: tuple[FunctionTest, ...] = ()
+
+    def to_row(self) -> Row:
+        return {**_plain(self, "tests"), "tests": [asdict(test) for test in self.tests]}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionRecord:
+    """A good answer, the edits that break it, and the broken answer.
+
+    The spans of both sides follow from the edits; `rejected` is checked to be the edits' result.
+    """
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("rejected", pa.string()),
+            ("edits", pa.list_(EDIT)),
+            ("verification", pa.string()),
+            ("source", pa.string()),
+            ("tests", pa.list_(FUNCTION_TEST)),
+        ]
+    )
+
+    id: str
+    prompt: str
+    response: str
+    rejected: str
+    edits: tuple[Edit, ...]
+    verification: str
+    source: str
+    tests: tuple[FunctionTest, ...] = ()
+
+    def __post_init__(self) -> None:
+        if spans.apply(self.edits, self.response) != self.rejected:
+            raise ValueError(f"record {self.id}: the edits do not lead from the response to the rejected answer")
+
+    def spans(self) -> tuple[list[Span], list[Span]]:
+        """The spans of the chosen and of the rejected side."""
+        return spans.spans_of(self.edits, self.response)
+
+    def to_row(self) -> Row:
+        return {
+            **_plain(self, "tests", "edits"),
+            "edits": [asdict(edit) for edit in self.edits],
+            "tests": [asdict(test) for test in self.tests],
+        }
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(
+            **{
+                **row,
+                "edits": tuple(Edit(**edit) for edit in row["edits"]),
+                "tests": tuple(FunctionTest(**test) for test in row["tests"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRecord:
+    """A preference pair. Chosen spans mark what is good, rejected spans what is bad."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", pa.string()),
+            ("chosen", pa.string()),
+            ("rejected", pa.string()),
+            ("chosen_spans", pa.list_(SPAN)),
+            ("rejected_spans", pa.list_(SPAN)),
+            ("provenance", pa.string()),
+        ]
+    )
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_spans: tuple[Span, ...] = ()
+    rejected_spans: tuple[Span, ...] = ()
+    provenance: str = ""
+
+    def __post_init__(self) -> None:
+        for side, text, marked in (
+            ("chosen", self.chosen, self.chosen_spans),
+            ("rejected", self.rejected, self.rejected_spans),
+        ):
+            for span in marked:
+                span.check(text, f"record {self.id}, {side}")
+
+    def to_row(self) -> Row:
+        return {
+            **_plain(self, "chosen_spans", "rejected_spans"),
+            "chosen_spans": [asdict(span) for span in self.chosen_spans],
+            "rejected_spans": [asdict(span) for span in self.rejected_spans],
+        }
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        sides = {side: tuple(Span(**span) for span in row[side]) for side in ("chosen_spans", "rejected_spans")}
+        return cls(**{**row, **sides})
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """What one model answered to one prompt."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("finish_reason", pa.string()),
+            ("prompt_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("reference", pa.string()),
+            ("source", pa.string()),
+            ("tests", pa.list_(FUNCTION_TEST)),
+        ]
+    )
+
+    id: str
+    prompt: str
+    response: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    reference: str
+    source: str
+    tests: tuple[FunctionTest, ...] = ()
+
+    def to_row(self) -> Row:
+        return {**_plain(self, "tests"), "tests": [asdict(test) for test in self.tests]}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRecord:
+    """One figure about one answer. `value` is None where it could not be scored, which is not zero."""
+
+    id: str
+    metric: str
+    value: float | None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRecord:
+    """Every score of one answer."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema([("id", pa.string()), ("scores", pa.list_(SCORE))])
+
+    id: str
+    scores: tuple[ScoreRecord, ...]
+
+    def to_row(self) -> Row:
+        scores = [{"metric": s.metric, "value": s.value, "explanation": s.explanation} for s in self.scores]
+        return {"id": self.id, "scores": scores}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(row["id"], tuple(ScoreRecord(row["id"], **score) for score in row["scores"]))
+
+
+REJECTED = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be used: its id, a named reason, and what was seen."""
+
+    id: str
+    reason: str
+    detail: str = ""
+
+    def to_row(self) -> Row:
+        return asdict(self)
+
+
+def _plain(record: Any, *nested: str) -> Row:
+    return {field.name: getattr(record, field.name) for field in fields(record) if field.name not in nested}
+
+
+def table_of(records: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    """Records as one Arrow table of their schema; an empty list gives an empty table."""
+    return pa.Table.from_pylist([record.to_row() for record in records], schema=schema)

@@ -1,0 +1,165 @@
+"""The only place where Ray Data touches a stage.
+
+A stage is a function from the records of one shard to records and rejects. Each input shard gives one output shard, by
+one task, written whole or not at all; a rerun makes only the shards that are missing. Randomness comes from the
+records, so the shards are the same bytes whatever was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import cluster
+from pipeline.contract import DATA, REJECTS, Resources, Work
+from pipeline.failures import UserError
+from pipeline.records import REJECTED, Reject, table_of
+from pipeline.shards import read_shard, shard_name, shard_paths
+from pipeline.store import write_table
+
+Stage = Callable[[Sequence[Any]], tuple[list[Any], list[Reject]]]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to be mapped: the first `rows` rows of `source`, to `data` and `rejects`."""
+
+    source: Path
+    rows: int
+    data: Path
+    rejects: Path
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a map: `taken` is always `kept + rejected`."""
+
+    taken: int
+    kept: int
+    rejected: int
+
+    def as_rows(self) -> dict[str, int]:
+        return {"in": self.taken, "out": self.kept, "rejected": self.rejected}
+
+
+def map_shards(
+    work: Work,
+    source: Path,
+    stage: Stage,
+    record_in: Any,
+    schema_out: pa.Schema,
+    *,
+    resources: Resources,
+    limit: int | None = None,
+    max_rejected: float = 1.0,
+) -> Counts:
+    """Map `stage` over the shards of `source` into the work's directory and count.
+
+    Raises a data error where there are no rows, or where more than the share `max_rejected` was rejected.
+    """
+    tasks = plan_tasks(work.directory, source, limit)
+    total = sum(task.rows for task in tasks)
+    if not total:
+        raise UserError(
+            "data", "there are no rows to work on.", f"node {work.name}, {source}", "Look at the node before."
+        )
+    missing = [task for task in tasks if not task.data.exists()]
+    done = total - sum(task.rows for task in missing)
+    work.progress(done, total, "rows")
+    for result in for_each(missing, _Mapper(stage, record_in, schema_out), resources):
+        done += result["rows"]
+        work.progress(done, total, "rows")
+    counts = _count(tasks)
+    _refuse_too_many_rejects(work, counts, max_rejected)
+    return counts
+
+
+def plan_tasks(directory: Path, source: Path, limit: int | None) -> list[ShardTask]:
+    """One task for each input shard, until `limit` rows are taken."""
+    tasks: list[ShardTask] = []
+    left = limit
+    for path in shard_paths(source):
+        rows = pq.read_metadata(path).num_rows
+        rows = rows if left is None else min(rows, left)
+        if left is not None:
+            left -= rows
+        if rows or not tasks:
+            name = shard_name(len(tasks))
+            tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name))
+    return tasks
+
+
+def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], resources: Resources) -> Iterator[Any]:
+    """Call `function` on each item in Ray tasks, one item a task, and give the results as they come."""
+    if not items:
+        return
+    cluster.connect()
+    import ray
+    from ray.data import TaskPoolStrategy
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    width = resources.concurrency or (cluster.cores() if not resources.gpus else None)
+    dataset = ray.data.range(len(items), override_num_blocks=len(items)).map_batches(
+        _Call(list(items), function),
+        batch_size=1,
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus or None,
+        compute=TaskPoolStrategy(size=width),
+    )
+    yield from dataset.iter_rows()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Picks the items by number: the items themselves never become Arrow columns."""
+
+    items: list[Any]
+    function: Callable[[Any], dict[str, Any]]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        results = [self.function(self.items[int(number)]) for number in batch["id"]]
+        return {name: [result[name] for result in results] for name in results[0]}
+
+
+@dataclass(frozen=True)
+class _Mapper:
+    """Maps one shard. The rejects are written first: where the data shard exists, both do."""
+
+    stage: Stage
+    record_in: Any
+    schema_out: pa.Schema
+
+    def __call__(self, task: ShardTask) -> dict[str, Any]:
+        records = read_shard(task.source, self.record_in)[: task.rows]
+        kept, rejected = self.stage(records)
+        assert len(kept) + len(rejected) == len(records), "a stage lost or invented rows"
+        write_table(task.rejects, table_of(rejected, REJECTED))
+        write_table(task.data, table_of(kept, self.schema_out))
+        return {"rows": task.rows}
+
+
+def _count(tasks: Sequence[ShardTask]) -> Counts:
+    taken = sum(task.rows for task in tasks)
+    kept = sum(pq.read_metadata(task.data).num_rows for task in tasks)
+    rejected = sum(pq.read_metadata(task.rejects).num_rows for task in tasks)
+    assert taken == kept + rejected, f"{taken} rows in, {kept} out and {rejected} rejected"
+    return Counts(taken, kept, rejected)
+
+
+def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float) -> None:
+    if counts.kept and counts.rejected <= max_rejected * counts.taken:
+        return
+    reasons = pq.read_table(work.directory / REJECTS, schema=REJECTED)["reason"].value_counts().to_pylist()
+    listed = ", ".join(f"{item['values']} {item['counts']}" for item in reasons)
+    raise UserError(
+        "data",
+        f"{counts.rejected} of {counts.taken} rows were rejected ({listed}); at most {max_rejected:.0%} may be.",
+        f"node {work.name}",
+        f"The rows and reasons are in {work.directory / REJECTS}; raise max_rejected if they can be spared.",
+    )

@@ -1,0 +1,294 @@
+"""Runs untrusted Python functions in a child process and brings back plain JSON.
+
+The child (`child.py`) gives up everything before the code runs: files, network, environment, other processes. The
+parent takes whatever it writes for hostile, and compares. What is expected never reaches the child.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from pipeline.failures import UserError
+from pipeline.records import FunctionTest
+from pipeline.sandbox import child
+
+Status = Literal["completed", "compile-error", "load-error", "cpu-limit", "wall-limit", "crashed"]
+
+ROOT = str(Path(__file__).parents[2])
+TEXT_LENGTH = 300
+RELATIVE_TOLERANCE = 1e-9
+"""Floats agree up to this: summing in another order is no error."""
+
+HINT = (
+    "Answers are never run without isolation. Run as root with CAP_SYS_ADMIN, or allow user namespaces: "
+    "sysctl kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), "
+    "user.max_user_namespaces above 0; in Docker, --privileged or --security-opt seccomp=unconfined."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """CPU seconds decide; the wall clock only ends a child that sleeps."""
+
+    cpu_seconds: int = 1
+    wall_seconds: float = 10.0
+    memory_bytes: int = 512 * 1024 * 1024
+    output_bytes: int = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one call gave: a JSON value as text, or the name of the exception class it raised.
+
+    A value that JSON cannot hold counts as raised: `not-json`, with the value's type as message.
+    """
+
+    value: str | None = None
+    raised: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How one program went. `outcomes` has one entry per call that finished, in order."""
+
+    status: Status
+    outcomes: tuple[Outcome, ...] = ()
+    detail: str = ""
+
+
+def execute(code: str, tests: Sequence[FunctionTest], limits: Limits = Limits()) -> Execution:
+    """Load `code` and make the tests' calls in one sandboxed child; expected values are never sent there."""
+    calls = [{"function": test.function, "arguments": test.arguments} for test in tests]
+    ended = _run_child({"code": code, "calls": calls, **asdict(limits)}, limits)
+    entries = _parse(ended.output, len(tests))
+    if not entries and ended.reason == "exit":
+        raise UserError("environment", f"the sandbox's child did not start (exit status {ended.code}).", hint=HINT)
+    if entries and "isolation" in entries[0]:
+        raise UserError("environment", f"code cannot be isolated here: {_text(entries[0]['isolation'])}.", hint=HINT)
+    return _execution(entries[1:], len(tests), ended)
+
+
+def passed(execution: Execution, tests: Sequence[FunctionTest]) -> bool:
+    """Whether every call gave what its test expects. The parent decides, from plain JSON."""
+    if execution.status != "completed" or len(execution.outcomes) != len(tests):
+        return False
+    return all(meets(outcome, test) for outcome, test in zip(execution.outcomes, tests, strict=True))
+
+
+def meets(outcome: Outcome, test: FunctionTest) -> bool:
+    """Whether one call gave what its test expects."""
+    if test.raises:
+        return outcome.raised == test.raises
+    return outcome.value is not None and same_json(outcome.value, test.expected)
+
+
+def same_outcome(left: Outcome, right: Outcome) -> bool:
+    """Whether two calls gave the same: equal values, or the same kind of exception."""
+    if left.value is None or right.value is None:
+        return left.value is right.value and left.raised == right.raised
+    return same_json(left.value, right.value)
+
+
+def same_json(left: str, right: str) -> bool:
+    """Whether two JSON texts hold the same value. Booleans are not numbers; NaN equals NaN; floats agree closely."""
+    if left == right:
+        return True
+    try:
+        return _same(json.loads(left), json.loads(right))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, float) or isinstance(right, float):
+        return _same_number(left, right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
+    return type(left) is type(right) and bool(left == right)
+
+
+def _same_number(left: Any, right: Any) -> bool:
+    if not isinstance(left, int | float) or not isinstance(right, int | float):
+        return False
+    try:
+        both_missing = math.isnan(left) and math.isnan(right)
+        return both_missing or math.isclose(left, right, rel_tol=RELATIVE_TOLERANCE)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+Reason = Literal["exit", "wall", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What the child wrote, and whether it ended by itself."""
+
+    output: bytes
+    reason: Reason
+    code: int
+
+
+def _run_child(job: dict[str, Any], limits: Limits) -> _Ended:
+    deadline = time.monotonic() + limits.wall_seconds
+    process = _start(job)
+    try:
+        output, reason = _read(process, limits.output_bytes, deadline)
+    finally:  # whatever happens; what left the process group is in the process id namespace that ends with it
+        _end(process)
+    return _Ended(output, reason, process.returncode)
+
+
+def _start(job: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A bare interpreter: nothing of our environment, and no hook that would make a big parent fork for real."""
+    python = getattr(sys, "_base_executable", None) or sys.executable
+    with _in_memory(json.dumps(job).encode()) as source:
+        return subprocess.Popen(
+            [python, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", child.START, ROOT, str(os.getpid())],
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={"PYTHONHASHSEED": "0"},  # the order of sets is the same in every run
+            start_new_session=True,
+            close_fds=True,
+        )
+
+
+def _in_memory(content: bytes) -> IO[bytes]:
+    """A file to read from; unlike with a pipe, a child that does not read cannot hold us up."""
+    file = os.fdopen(os.memfd_create("job"), "w+b")
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def _read(process: subprocess.Popen[bytes], most: int, deadline: float) -> tuple[bytes, Reason]:
+    assert process.stdout is not None
+    channel = process.stdout.fileno()
+    waiting = select.poll()
+    waiting.register(channel, select.POLLIN)
+    output = bytearray()
+    while (left := deadline - time.monotonic()) > 0:
+        if not waiting.poll(1000 * left):
+            break
+        piece = os.read(channel, 1 << 16)
+        if not piece:
+            return bytes(output), "exit"
+        output += piece
+        if len(output) > most:
+            return bytes(output), "output"
+    return bytes(output), "wall"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        try:
+            process.wait(0.05 if process.stdout is None else 0.2)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _parse(output: bytes, calls: int) -> list[dict[str, Any]]:
+    """The child's lines up to the first that is none of ours; what follows "done" included, to be found too much."""
+    entries: list[dict[str, Any]] = []
+    for line in output.split(b"\n", calls + 3)[: calls + 3]:
+        try:
+            entry = json.loads(line.decode())
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(entry, dict):
+            break
+        entries.append(entry)
+    return entries
+
+
+def _execution(entries: list[dict[str, Any]], calls: int, ended: _Ended) -> Execution:
+    """The verdict on the lines after "ready"."""
+    for key, status in (("compile", "compile-error"), ("load", "load-error")):
+        if entries and key in entries[0] and ended.reason == "exit" and ended.code == 0:
+            return Execution(cast(Status, status), (), _text(entries[0][key]))
+    outcomes = _outcomes(entries[:calls])
+    if ended.reason == "wall":
+        return Execution("wall-limit", outcomes, "the wall-clock limit was reached")
+    if ended.reason == "output":
+        return Execution("crashed", outcomes, "the results are larger than the limit")
+    if ended.code == child.EXIT_CPU_LIMIT:
+        return Execution("cpu-limit", outcomes, "the CPU limit was reached")
+    if ended.code == 0 and len(outcomes) == calls and entries[calls:] == [{"done": True}]:
+        return Execution("completed", outcomes)
+    return Execution("crashed", outcomes, _how_ended(ended.code))
+
+
+def _outcomes(entries: list[dict[str, Any]]) -> tuple[Outcome, ...]:
+    """One outcome per well-formed entry, up to the first that is not."""
+    outcomes = []
+    for entry in entries:
+        if entry.keys() == {"value"}:
+            outcomes.append(Outcome(json.dumps(entry["value"])))
+        elif entry.keys() == {"raised", "message"} and entry["raised"]:
+            outcomes.append(Outcome(None, _text(entry["raised"]), _text(entry["message"])))
+        else:
+            break
+    return tuple(outcomes)
+
+
+def _how_ended(code: int) -> str:
+    if code > 128:
+        return f"the process was killed by {signal.Signals(code - 128).name}" if code - 128 in _SIGNALS else "killed"
+    return "the process ended before its last call" if code else "the results are not what the child would write"
+
+
+_SIGNALS = {int(number) for number in signal.Signals}
+
+
+def _text(value: object) -> str:
+    """A hostile value as short text that every file format takes."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return text[:TEXT_LENGTH].encode("utf-8", "replace").decode()
+
+
+PROBE = """
+import os, socket
+
+def reach():
+    return socket.create_connection(("127.0.0.1", 1), 1)
+
+def write():
+    return open("/tmp/kintsugi-probe", "w")
+
+def processes():
+    return os.fork()
+
+def look():
+    return [sorted(os.environ), os.path.exists("/proc/self"), os.path.exists("/home"), os.getuid()]
+"""
+
+
+def check_isolation() -> str:
+    """One sentence for the doctor on how code is isolated here; a `UserError` where it cannot be."""
+    calls = [FunctionTest.of(name) for name in ("reach", "write", "processes", "look")]
+    execution = execute(PROBE, calls, Limits(cpu_seconds=5))
+    found = [outcome.raised or outcome.value for outcome in execution.outcomes]
+    if found != ["PermissionError", "FileNotFoundError", "PermissionError", "[[], false, false, 65534]"]:
+        raise UserError("environment", f"the sandbox does not hold: {execution.status}, {found}.", hint=HINT)
+    return "isolated: own namespaces, no network, an empty read-only file system, no other processes, user nobody"

@@ -1,0 +1,105 @@
+"""Families that go through a list and compare."""
+
+from __future__ import annotations
+
+from random import Random
+
+from pipeline.sources.builtin.family import Arguments, Facts, Family
+from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, integers
+
+
+def _choose_threshold(random: Random) -> Facts:
+    relation, sign = random.choice(list(RELATIONS.items()))
+    return {"relation": relation, "sign": sign, "limit": random.randint(2, 20), "empty": random.choice(EMPTY)}
+
+
+def _threshold_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    limit = facts["limit"]
+    boundaries = [[], [limit], [limit - 1, limit, limit + 1], [limit, limit, 0]]
+    return [[values] for values in [*boundaries, integers(random, 0, 2 * limit, 7)]]
+
+
+def _count(facts: Facts, values: list[int]) -> int | None:
+    inside = COMPARE[facts["sign"]]
+    return len([value for value in values if inside(value, facts["limit"])]) if values else facts["empty"]
+
+
+THRESHOLD_COUNT = Family(
+    name="threshold-count",
+    verbs=("count", "register", "tally", "measure"),
+    parameters={"xs": LISTS},
+    requests=(
+        "counts the entries {relation} {limit} in a list and returns {empty} for an empty list",
+        "tells how many entries {relation} {limit} are in a list, or {empty} if the list is empty",
+    ),
+    summary="counts the entries {relation} {limit}",
+    remark="Count the entries {relation} {limit}.",
+    code=(
+        "def {name}({xs}):\n"
+        "{note}"
+        "    if not {xs}:\n"
+        "        return {empty}\n"
+        "    total = 0\n"
+        "    for value in {xs}:\n"
+        "        if value {sign} {limit}:\n"
+        "            total += 1\n"
+        "    return total\n"
+    ),
+    explanations=(
+        "It looks at each entry once, so it takes O(n) time. An empty list gives {empty}.",
+        "The loop is O(n), and the guard returns {empty} for an empty list.",
+    ),
+    choose=_choose_threshold,
+    inputs=_threshold_inputs,
+    solve=_count,
+)
+
+
+def _choose_change(random: Random) -> Facts:
+    movement, change = random.choice((("rises", "right - left"), ("falls", "left - right")))
+    relation, sign = random.choice((("more than", ">"), ("at least", ">=")))
+    facts: Facts = {"movement": movement, "change": change, "relation": relation, "sign": sign}
+    return {**facts, "step": random.randint(1, 12)}
+
+
+def _change_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    step = facts["step"]
+    boundaries = [[], [step], [0, step, 0], [0, step - 1, 2 * step, 0, step + 1, 0]]
+    return [[values] for values in [*boundaries, integers(random, 0, 3 * step, 7)]]
+
+
+def _count_changes(facts: Facts, values: list[int]) -> int:
+    direction = 1 if facts["movement"] == "rises" else -1
+    changes = [direction * (values[place] - values[place - 1]) for place in range(1, len(values))]
+    return sum(COMPARE[facts["sign"]](change, facts["step"]) for change in changes)
+
+
+NEIGHBOURS = Family(
+    name="neighbours",
+    verbs=("compare", "watch", "jump", "trace"),
+    parameters={"xs": LISTS},
+    requests=(
+        "counts how often a list {movement} by {relation} {step} from one entry to the next",
+        "uses `pairwise` to count where the next entry {movement} by {relation} {step}",
+    ),
+    summary="counts where a list {movement} by {relation} {step}",
+    remark="Count where the next entry {movement} by {relation} {step}.",
+    code=(
+        "from itertools import pairwise\n"
+        "\n"
+        "def {name}({xs}):\n"
+        "{note}"
+        "    total = 0\n"
+        "    for left, right in pairwise({xs}):\n"
+        "        if {change} {sign} {step}:\n"
+        "            total += 1\n"
+        "    return total\n"
+    ),
+    explanations=(
+        "It takes O(n) time, since `pairwise` gives each pair of neighbours once.",
+        "A list with fewer than 2 entries has no neighbours and gives 0.",
+    ),
+    choose=_choose_change,
+    inputs=_change_inputs,
+    solve=_count_changes,
+)

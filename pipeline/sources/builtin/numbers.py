@@ -1,0 +1,148 @@
+"""Families over whole numbers: sums over a range, rounding, limits."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from pipeline.sources.builtin.family import Arguments, Facts, Family
+from pipeline.sources.builtin.words import EMPTY, NUMBERS
+
+_POWERS = {"squares": 2, "cubes": 3, "fourth powers": 4}
+
+
+def _choose_range(random: Random) -> Facts:
+    terms, power = random.choice(list(_POWERS.items()))
+    return {"terms": terms, "power": power, "first": random.randint(1, 12)}
+
+
+def _range_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    first = facts["first"]
+    return [[last] for last in (-1, first - 1, first, first + 1, first + random.randint(2, 9))]
+
+
+def _range_sum(facts: Facts, last: int) -> int:
+    if last < facts["first"]:
+        raise ValueError
+    return int(sum(term ** facts["power"] for term in range(last, facts["first"] - 1, -1)))
+
+
+RANGE_SUM = Family(
+    name="range-sum",
+    verbs=("sum", "add", "collect", "gather"),
+    parameters={"n": NUMBERS},
+    requests=(
+        "adds up the {terms} from {first} to `{n}` and raises ValueError if `{n}` is below {first}",
+        "returns the sum of the {terms} from {first} up to and including `{n}`, or a ValueError below {first}",
+    ),
+    summary="adds up the {terms} from {first} to `{n}`",
+    remark="Add up the {terms} from {first} to {n}.",
+    code=(
+        "def {name}({n}):\n"
+        "{note}"
+        "    if {n} < {first}:\n"
+        '        raise ValueError("too small")\n'
+        "    total = 0\n"
+        "    for i in range({first}, {n} + 1):\n"
+        "        total += i ** {power}\n"
+        "    return total\n"
+    ),
+    explanations=(
+        "The range ends at `{n}` itself because of the + 1. The loop takes O(n) time.",
+        "It takes O(n) time, and a number below {first} raises ValueError.",
+    ),
+    choose=_choose_range,
+    inputs=_range_inputs,
+    solve=_range_sum,
+)
+
+
+def _choose_boxes(random: Random) -> Facts:
+    direction, function = random.choice((("up", "ceil"), ("down", "floor")))
+    facts: Facts = {"direction": direction, "function": function}
+    return {**facts, "part": random.randint(2, 12), "spare": random.randint(1, 9)}
+
+
+def _boxes_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    part = facts["part"]
+    return [[amount] for amount in (-1, 0, 1, part - 1, part, part + 1, random.randint(2, 9) * part + 1)]
+
+
+def _boxes(facts: Facts, amount: int) -> int:
+    if amount < 0:
+        raise ValueError
+    whole, rest = divmod(amount, facts["part"])
+    return int(whole + facts["spare"] + (rest > 0 and facts["direction"] == "up"))
+
+
+BOXES = Family(
+    name="boxes",
+    verbs=("pack", "fit", "split", "share"),
+    parameters={"n": NUMBERS},
+    requests=(
+        "divides `{n}` by {part}, rounds {direction} and adds {spare}, with ValueError if `{n}` is negative",
+        "returns `{n}` over {part} rounded {direction} plus {spare} and raises ValueError below 0",
+    ),
+    summary="divides by {part}, rounds {direction} and adds {spare}",
+    remark="Divide by {part}, round {direction} and add {spare}.",
+    code=(
+        "import math\n"
+        "\n"
+        "def {name}({n}):\n"
+        "{note}"
+        "    if {n} < 0:\n"
+        '        raise ValueError("negative")\n'
+        "    return math.{function}({n} / {part}) + {spare}\n"
+    ),
+    explanations=(
+        "`math.{function}` rounds {direction}, and the time is O(1). A negative number raises ValueError.",
+        "At 0 the result is {spare}. A negative number raises ValueError.",
+    ),
+    choose=_choose_boxes,
+    inputs=_boxes_inputs,
+    solve=_boxes,
+)
+
+
+def _choose_clamp(random: Random) -> Facts:
+    low = random.randint(1, 15)
+    return {"low": low, "high": low + random.randint(2, 15), "below": random.choice(EMPTY)}
+
+
+def _clamp_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    low, high = facts["low"], facts["high"]
+    edges = (low - 1, low, low + 1, high - 1, high, high + 1)
+    return [[0], *([number] for number in edges), [high + random.randint(2, 20)]]
+
+
+def _clamp(facts: Facts, number: int) -> Any:
+    return facts["below"] if number < facts["low"] else sorted((number, facts["high"]))[0]
+
+
+CLAMP = Family(
+    name="clamp",
+    verbs=("clamp", "bound", "cap", "restrict"),
+    parameters={"n": NUMBERS},
+    requests=(
+        "limits `{n}` to at most {high} and returns {below} if it is below {low}",
+        "returns {below} if `{n}` is below {low}, {high} if it is above {high}, and else `{n}`",
+    ),
+    summary="limits `{n}` to at most {high}",
+    remark="Limit {n} to at most {high}.",
+    code=(
+        "def {name}({n}):\n"
+        "{note}"
+        "    if {n} < {low}:\n"
+        "        return {below}\n"
+        "    if {n} > {high}:\n"
+        "        return {high}\n"
+        "    return {n}\n"
+    ),
+    explanations=(
+        "Anything from {low} to {high} comes back as it is, and less than {low} gives {below}.",
+        "The time is O(1). A number below {low} gives {below}.",
+    ),
+    choose=_choose_clamp,
+    inputs=_clamp_inputs,
+    solve=_clamp,
+)

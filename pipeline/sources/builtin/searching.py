@@ -1,0 +1,102 @@
+"""Families that walk by index."""
+
+from __future__ import annotations
+
+from random import Random
+
+from pipeline.sources.builtin.family import Arguments, Facts, Family
+from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, SAMPLE, TEXTS, integers
+
+_LETTERS = "abcdeilnorst"
+
+
+def _choose_letter(random: Random) -> Facts:
+    return {"letter": random.choice(_LETTERS), "first": random.randint(1, 9)}
+
+
+def _letter_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    letter, first = facts["letter"], facts["first"]
+    boundaries = ["", letter, letter * (first + 1), "x" * first + letter, letter * (first + 2) + "x"]
+    return [[text] for text in [*boundaries, " ".join(random.sample(SAMPLE, 4))]]
+
+
+def _letter_places(facts: Facts, text: str) -> list[int]:
+    return [place for place, letter in enumerate(text) if letter == facts["letter"] and place >= facts["first"]]
+
+
+LETTER_WALK = Family(
+    name="letter-walk",
+    verbs=("walk", "locate", "spot", "mark"),
+    parameters={"text": TEXTS},
+    requests=(
+        'lists each index of the letter "{letter}" in `{text}` from index {first} on',
+        'starts at index {first} of `{text}` and collects where the letter "{letter}" stands',
+    ),
+    summary='lists where "{letter}" stands from index {first} on',
+    remark='List where "{letter}" stands from index {first} on.',
+    code=(
+        "def {name}({text}):\n"
+        "{note}"
+        "    found = []\n"
+        "    for i in range({first}, len({text})):\n"
+        '        if {text}[i] == "{letter}":\n'
+        "            found.append(i)\n"
+        "    return found\n"
+    ),
+    explanations=(
+        "The walk begins at index {first} and takes O(n) time. An empty string gives an empty list.",
+        "Nothing before index {first} is looked at, and the last index is `len({text}) - 1`.",
+    ),
+    choose=_choose_letter,
+    inputs=_letter_inputs,
+    solve=_letter_places,
+)
+
+
+def _choose_search(random: Random) -> Facts:
+    relation, sign = random.choice(list(RELATIONS.items()))
+    return {"relation": relation, "sign": sign, "limit": random.randint(2, 20), "missing": random.choice(EMPTY)}
+
+
+def _search_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    limit = facts["limit"]
+    skipped = limit - 1 if facts["sign"].startswith(">") else limit + 1
+    found = 2 * limit - skipped
+    boundaries = [[], [skipped], [limit, found], [skipped, skipped, limit, found], [skipped, skipped, found]]
+    return [[values] for values in [*boundaries, integers(random, 0, 2 * limit, 6)]]
+
+
+def _search(facts: Facts, values: list[int]) -> int | None:
+    stop = COMPARE[facts["sign"]]
+    found = [place for place, value in enumerate(values) if stop(value, facts["limit"])]
+    return found[0] if found else facts["missing"]
+
+
+WHILE_SEARCH = Family(
+    name="while-search",
+    verbs=("find", "seek", "search", "reach"),
+    parameters={"xs": LISTS},
+    requests=(
+        "returns the index of the first entry {relation} {limit}, or {missing} if there is none",
+        "uses a while loop to find the first entry {relation} {limit} and returns its index, or {missing} without one",
+    ),
+    summary="finds the first entry {relation} {limit}",
+    remark="Find the first entry {relation} {limit}.",
+    code=(
+        "def {name}({xs}):\n"
+        "{note}"
+        "    i = 0\n"
+        "    while i < len({xs}):\n"
+        "        if {xs}[i] {sign} {limit}:\n"
+        "            return i\n"
+        "        i += 1\n"
+        "    return {missing}\n"
+    ),
+    explanations=(
+        "The loop stops at the first match, so it takes O(n) time at most. Without a match it returns {missing}.",
+        "It reads the list from the left and gives {missing} when nothing matches.",
+    ),
+    choose=_choose_search,
+    inputs=_search_inputs,
+    solve=_search,
+)

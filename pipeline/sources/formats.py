@@ -1,0 +1,253 @@
+"""The row formats that data files come in: how each is known, read into a record, and written.
+
+Everything here is a pure function of one row. A row that cannot be used raises `BadRow` or, for a span outside its
+response, the record's own `UserError`; `pipeline.sources.files` turns both into a rejected row.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from pipeline.records import FunctionTest, PreferenceRecord, QARecord, Row
+from pipeline.spans import Span
+
+Record = QARecord | PreferenceRecord
+Fields = tuple[str, ...]
+
+UNKNOWN = "unknown"
+"""The error type of spans that come without one."""
+QA: tuple[Fields, ...] = (("prompt", "response"), ("question", "answer"), ("problem", "solution"))
+"""Ours, Glaive's, seed A's."""
+SIDES: Fields = ("prompt", "correct_response", "incorrect_response")
+GRANULAR: tuple[Fields, ...] = ((*SIDES, "masked_regions"), (*SIDES, "masked_region"))
+RESPONSE_LEVEL: tuple[Fields, ...] = (("prompt", "winning_response", "losing_response"),)
+TRL: tuple[Fields, ...] = (("prompt", "chosen", "rejected"),)
+PREFERENCE: tuple[Fields, ...] = ((*TRL[0], "chosen_spans"), (*TRL[0], "rejected_spans"))
+CORRECT, INCORRECT = 1, -1
+"""The flag of a masked region: which response it lies in."""
+TYPO = 0.9
+"""How alike (difflib's ratio) two field names are when one is the other misspelt: `chosen_span` for `chosen_spans`."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be used: a named reason, and what was seen."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class Format(NamedTuple):
+    """A row is of this format if it has every field of one of `required`; `convert(row, id)` makes its record."""
+
+    required: tuple[Fields, ...]
+    convert: Callable[[Row, str], Record]
+
+
+def recognise(row: Row) -> str | None:
+    """The name of the first format whose fields the row has, the most particular formats first."""
+    for name, known in FORMATS.items():
+        if any(set(fields) <= row.keys() for fields in known.required):
+            return name
+    return None
+
+
+def record_id(row: Row, fallback: str) -> str:
+    """The row's own id as text, or `fallback` where it has none."""
+    given = row.get("id")
+    if given is None or given == "":
+        return fallback
+    return str(given) if type(given) is int else _string(given, "id")
+
+
+def from_qa(row: Row, id: str) -> QARecord:
+    """``{prompt, response, tests?, source?}``, or the names that Glaive and seed A have for the first two."""
+    prompt, response = _complete(row, QA)
+    tests = [_test(item, f"tests[{i}]") for i, item in enumerate(_optional_list(row, "tests"))]
+    return QARecord(id, _text(row, prompt), _text(row, response), _label(row, "source"), tuple(tests))
+
+
+def from_preference(row: Row, id: str) -> PreferenceRecord:
+    """The fields of `PreferenceRecord`. A side without spans may leave its field out; `text` may be left out too."""
+    _complete(row, PREFERENCE)
+    chosen, rejected = _answers(row, "chosen", "rejected")
+    return PreferenceRecord(
+        id,
+        _text(row, "prompt"),
+        chosen,
+        rejected,
+        _spans(row, "chosen_spans", chosen),
+        _spans(row, "rejected_spans", rejected),
+        _label(row, "provenance"),
+    )
+
+
+def from_granular(row: Row, id: str) -> PreferenceRecord:
+    """Seed B's ``masked_region: [start, end, flag]``, or a list of these as ``masked_regions``, which goes first."""
+    field = _complete(row, GRANULAR)[-1]
+    good, bad = _answers(row, "correct_response", "incorrect_response")
+    if field == "masked_region":
+        regions = [_region(row[field], field, good, bad)]
+    else:
+        regions = [_region(value, f"{field}[{i}]", good, bad) for i, value in enumerate(_list(row[field], field))]
+    chosen, rejected = (tuple(span for side, span in regions if side == flag) for flag in (CORRECT, INCORRECT))
+    return PreferenceRecord(id, _text(row, "prompt"), good, bad, chosen, rejected)
+
+
+def from_response_level(row: Row, id: str) -> PreferenceRecord:
+    """``{prompt, winning_response, losing_response}``: a pair without spans."""
+    _complete(row, RESPONSE_LEVEL)
+    return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "winning_response", "losing_response"))
+
+
+def from_trl(row: Row, id: str) -> PreferenceRecord:
+    """TRL's standard preference row with an explicit prompt: ``{prompt, chosen, rejected}``, all of them text."""
+    _complete(row, TRL)
+    return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "chosen", "rejected"))
+
+
+FORMATS: dict[str, Format] = {
+    "granular": Format(GRANULAR, from_granular),
+    "response-level": Format(RESPONSE_LEVEL, from_response_level),
+    "preference": Format(PREFERENCE, from_preference),
+    "trl": Format(TRL, from_trl),
+    "qa": Format(QA, from_qa),
+}
+"""The known formats, in the order in which a row is held against them."""
+
+
+def to_granular(record: PreferenceRecord) -> Row:
+    """The plural granular row; the format has no place for ids, error types, weights and provenance."""
+    good = [[span.start, span.end, CORRECT] for span in record.chosen_spans]
+    bad = [[span.start, span.end, INCORRECT] for span in record.rejected_spans]
+    return dict(zip(GRANULAR[0], (record.prompt, record.chosen, record.rejected, good + bad), strict=True))
+
+
+def to_response_level(record: PreferenceRecord) -> Row:
+    """The response-level row: the pair without its spans."""
+    return dict(zip(RESPONSE_LEVEL[0], (record.prompt, record.chosen, record.rejected), strict=True))
+
+
+def _complete(row: Row, alternatives: tuple[Fields, ...], where: str = "") -> Fields:
+    """The first set of fields that the row has in full; otherwise it misses one of the set it comes closest to."""
+    best = min(alternatives, key=lambda fields: len(set(fields) - row.keys()))
+    for field in best:
+        if field not in row:
+            raise BadRow("missing-field", f"field '{where}{field}' is missing; {_neighbours(field, row)}.")
+    return best
+
+
+def _neighbours(field: str, row: Row) -> str:
+    close = get_close_matches(field, list(row), n=1, cutoff=0.5)
+    if close:
+        return f"the nearest field present is {close[0]!r}"
+    return f"the fields present are {', '.join(map(repr, sorted(row)[:12])) or 'none'}"
+
+
+def _answers(row: Row, good: str, bad: str) -> tuple[str, str]:
+    chosen, rejected = _text(row, good), _text(row, bad)
+    if chosen == rejected:
+        raise BadRow("same-answers", f"fields '{good}' and '{bad}' hold the same text, so neither is preferred.")
+    return chosen, rejected
+
+
+def _text(row: Row, field: str, where: str = "") -> str:
+    text = _string(row[field], where + field)
+    if not text.strip():
+        raise BadRow("empty", f"field '{where}{field}' is empty.")
+    return text
+
+
+def _label(row: Row, field: str) -> str:
+    """A text field that may be left out, null or empty."""
+    return "" if row.get(field) is None else _string(row[field], field)
+
+
+def _string(value: Any, field: str) -> str:
+    """`value` as text that UTF-8 can hold: JSON lets lone surrogates through and Arrow does not."""
+    text: str = _typed(value, str, field)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = ascii(text[error.start])
+        raise BadRow("encoding", f"field '{field}' holds {found} at {error.start}: not Unicode text.") from None
+    return text
+
+
+def _test(value: Any, where: str) -> FunctionTest:
+    item = _typed(value, dict, where)
+    _complete(item, (("function", "arguments", "expected"), ("function", "arguments", "raises")), f"{where}.")
+    if {"expected", "raises"} <= item.keys():
+        raise BadRow("wrong-type", f"field '{where}' has both 'expected' and 'raises'; a test has one of them.")
+    _plain_json([item["arguments"], item.get("expected")], where)
+    arguments = _list(item["arguments"], f"{where}.arguments")
+    raises = _text(item, "raises", f"{where}.") if "raises" in item else ""
+    return FunctionTest.of(
+        _text(item, "function", f"{where}."), *arguments, expected=item.get("expected"), raises=raises
+    )
+
+
+def _plain_json(value: Any, where: str) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise BadRow("wrong-type", f"field '{where}' is not plain JSON: {error}.") from None
+
+
+def _spans(row: Row, field: str, response: str) -> tuple[Span, ...]:
+    misspelt = [] if field in row else get_close_matches(field, list(row), n=1, cutoff=TYPO)
+    if misspelt:
+        raise BadRow("missing-field", f"there is no field {misspelt[0]!r}: did you mean '{field}'?")
+    return tuple(_span(value, f"{field}[{i}]", response) for i, value in enumerate(_optional_list(row, field)))
+
+
+def _span(value: Any, where: str, response: str) -> Span:
+    item = _typed(value, dict, where)
+    _complete(item, (("start", "end"),), f"{where}.")
+    start, end = (_typed(item[bound], int, f"{where}.{bound}") for bound in ("start", "end"))
+    text = _string(item.get("text", response[start:end]), f"{where}.text")
+    weight = _typed(item.get("weight", 1.0), (int, float), f"{where}.weight")
+    if not 0 <= weight <= sys.float_info.max:
+        raise BadRow("wrong-type", f"field '{where}.weight' is {weight}, and a weight is finite and not negative.")
+    return Span(start, end, _string(item.get("error_type", UNKNOWN), f"{where}.error_type"), text, float(weight))
+
+
+def _region(value: Any, where: str, good: str, bad: str) -> tuple[int, Span]:
+    """One ``[start, end, flag]`` as its flag and a span of the response that the flag names."""
+    numbers = [_typed(number, int, where) for number in _list(value, where)]
+    if len(numbers) != 3 or numbers[2] not in (CORRECT, INCORRECT):
+        raise BadRow(
+            "wrong-type", f"field '{where}' is {numbers}; it should read [start, end, flag] with the flag 1 or -1."
+        )
+    start, end, flag = numbers
+    return flag, Span(start, end, UNKNOWN, (good if flag == CORRECT else bad)[start:end])
+
+
+def _optional_list(row: Row, field: str) -> list[Any]:
+    return [] if row.get(field) is None else _list(row[field], field)
+
+
+def _list(value: Any, field: str) -> list[Any]:
+    return _typed(value, list, field)
+
+
+def _typed(value: Any, expected: type | tuple[type, ...], field: str) -> Any:
+    """`value`, if it is of the expected type; a truth value is not a number."""
+    if isinstance(value, expected) and not isinstance(value, bool):
+        return value
+    wanted = json_kind(expected if isinstance(expected, type) else expected[-1])
+    raise BadRow("wrong-type", f"field '{field}' should be {wanted} but is {json_kind(type(value))}.")
+
+
+def json_kind(found: type) -> str:
+    """What JSON calls a value of this Python type."""
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
+    return {**names, dict: "an object", type(None): "null"}[found]

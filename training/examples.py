@@ -1,0 +1,77 @@
+"""From a run's rows to its examples: which records, which side, and what was left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.contract import Source
+from pipeline.failures import UserError
+from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
+from pipeline.shards import read_records, shard_paths
+from training.nodes import ModelConfig, PreferenceConfig, SftConfig
+from training.tokens import Example, PairExample, Skipped, pair_example, sft_example
+
+TARGETS: dict[tuple[str, str], str] = {
+    ("QARecord", "response"): "response",
+    ("CorruptionRecord", "chosen"): "response",
+    ("CorruptionRecord", "rejected"): "rejected",
+    ("PreferenceRecord", "chosen"): "chosen",
+    ("PreferenceRecord", "rejected"): "rejected",
+}
+"""The field that holds a target, by record type."""
+
+
+def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[list[Example], list[Skipped]]:
+    """The examples of a supervised run, and the rows that gave none."""
+    record = record_type(source)
+    field = TARGETS.get((record.__name__, config.target))
+    if field is None:
+        known = [target for name, target in TARGETS if name == record.__name__]
+        raise UserError(
+            "config",
+            f"target '{config.target}' is not in the rows of {source.name}.",
+            "sft",
+            f"They have {' and '.join(known)}.",
+        )
+    made = [
+        sft_example(tokenizer, row.id, row.prompt, getattr(row, field), config.max_length)
+        for row in read_records(source.data, record, config.limit)
+    ]
+    return _sorted_out(made, config, source)
+
+
+def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> tuple[list[PairExample], list[Skipped]]:
+    """The pairs of a preference run, and the rows that gave none."""
+    made = [
+        pair_example(tokenizer, row, config.mask, config.max_length, config.seed)
+        for row in read_records(source.data, PreferenceRecord, config.limit)
+    ]
+    return _sorted_out(made, config, source)
+
+
+def record_type(source: Source) -> Any:
+    """Which record type the rows of a source are."""
+    paths = shard_paths(source.data)
+    names = pq.read_schema(paths[0]).names if paths else []
+    for record in (QARecord, CorruptionRecord, PreferenceRecord):
+        if record.SCHEMA.names == names:
+            return record
+    raise UserError("data", f"rows with {', '.join(names) or 'no fields'} cannot be trained on.", source.name)
+
+
+def _sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Skipped]]:
+    skipped = [example for example in made if isinstance(example, Skipped)]
+    kept = [example for example in made if not isinstance(example, Skipped)]
+    if not made:
+        raise UserError("data", "there are no rows to train on.", source.name, "Look at the node that makes them.")
+    if not kept or len(skipped) > config.max_skipped * len(made):
+        raise UserError(
+            "data",
+            f"{len(skipped)} of {len(made)} rows cannot be trained on. The first, {skipped[0].id}: "
+            f"{skipped[0].reason} ({skipped[0].detail}).",
+            source.name,
+            "Raise max_length for long rows, or max_skipped if they can be spared.",
+        )
+    return kept, skipped

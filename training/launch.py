@@ -1,0 +1,121 @@
+"""Starts one Ray Train worker group for a chain of models, and shows how far it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import cluster
+from pipeline.contract import Work
+from pipeline.failures import UserError
+from pipeline.store import read_manifest
+from training.metrics_log import METRICS
+from training.nodes import ModelConfig
+
+WORKER_RESTARTS = 2
+POLL_SECONDS = 0.5
+
+
+def train(works: Sequence[Work]) -> None:
+    """Train models one after another in one worker group; each commits its own manifest.
+
+    Where one fails, those before it stay. Raises the user's error of a worker as it is.
+    """
+    cluster.connect()
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from training.worker import train_group
+
+    config: ModelConfig = works[0].config
+    on_gpu = config.resources.gpus > 0
+    directory = _group_directory(works)
+    trainer = TorchTrainer(
+        train_group,
+        train_loop_config={
+            "works": [replace(work, progress=_silent) for work in works],
+            "threads": config.resources.cpus,
+            "on_gpu": on_gpu,
+            "directory": str(directory),
+        },
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=on_gpu,
+            resources_per_worker={"CPU": config.resources.cpus, **({"GPU": config.resources.gpus} if on_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(directory.resolve()),
+            failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
+        ),
+    )
+    try:
+        with _progress(works):
+            trainer.fit()
+        _raise_failure(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _group_directory(works: Sequence[Work]) -> Path:
+    """An empty directory for Ray's own notes.
+
+    Ray resumes silently from what it finds there, and resuming is the worker's business here; so what a killed run left
+    is removed first.
+    """
+    directory = works[0].directory.parent / f".group-{works[0].key}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+def _silent(done: int, total: int, unit: str) -> None:
+    """Progress of a work inside a worker: the driver reads the metrics file instead."""
+
+
+def _raise_failure(directory: Path) -> None:
+    from training.worker import FAILURE
+
+    path = directory / FAILURE
+    if path.exists():
+        raise UserError(*json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _progress(works: Sequence[Work]) -> Iterator[None]:
+    """Report each model's steps while it trains, from the metrics file that its first worker writes."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        left = list(works)
+        while left:
+            last = stop.wait(POLL_SECONDS)
+            while left and _report(left[0]):
+                left.pop(0)
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _report(work: Work) -> bool:
+    """Pass on how far a model is; whether it is finished."""
+    try:
+        lines = (work.directory / METRICS).read_text(encoding="utf-8").splitlines()
+        last = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return read_manifest(work.directory) is not None
+    work.progress(last["step"], last["total"], "steps")
+    return read_manifest(work.directory) is not None

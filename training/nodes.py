@@ -1,0 +1,151 @@
+"""The node kinds that make models: sft and preference. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
+from pipeline.failures import UserError
+
+TINY = "tiny"
+
+
+class ModelConfig(NodeConfig):
+    """What every training run says. Figures are per optimizer step over all workers."""
+
+    init: str = Field(
+        description="Where to start: a model node, `tiny` (the embedded default, from scratch), a model directory, "
+        "or a Hugging Face name such as meta-llama/Llama-3.1-8B-Instruct."
+    )
+    data: str = Field(description="The rows to train on.")
+    limit: int | None = Field(default=None, gt=0, description="Rows taken from the data; all by default.")
+    epochs: float = Field(default=1.0, gt=0, description="Passes over the data; need not be whole.")
+    batch_size: int = Field(default=16, gt=0, description="Rows (or pairs) per optimizer step, over all workers.")
+    accumulation: int = Field(default=1, gt=0, description="Micro-batches each worker splits its part of a step into.")
+    learning_rate: float = Field(gt=0, description="Peak learning rate of AdamW.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the learning rate goes down after the warmup: to zero, or not at all."
+    )
+    warmup_steps: int = Field(default=10, ge=0, description="Steps over which the learning rate rises linearly.")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
+    max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer; longer rows are left out.")
+    max_skipped: float = Field(default=0.05, ge=0, le=1, description="Share of left-out rows that is put up with.")
+    workers: int = Field(default=2, gt=0, description="Training processes.")
+    zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
+    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
+    checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
+    resources: Resources = Field(default=Resources(), description="For each worker.")
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> ModelConfig:
+        parts = self.workers * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of workers x accumulation = {parts}")
+        return self
+
+
+class SftConfig(ModelConfig):
+    """Supervised fine-tuning on answers."""
+
+    kind: Literal["sft"]
+    target: Literal["response", "chosen", "rejected"] = Field(
+        default="response", description="Which answer of a row to learn; `response` is the good one of Q&A rows."
+    )
+
+
+class PreferenceConfig(ModelConfig):
+    """Preference optimisation on pairs; the reference is the model it starts from."""
+
+    kind: Literal["preference"]
+    batch_size: int = Field(default=8, gt=0, description="Pairs per optimizer step, over all workers.")
+    loss: Literal["dpo", "tdpo1", "tdpo2"] = Field(default="dpo", description="The preference loss.")
+    mask: Literal["response", "granular", "granular-one-sided", "random"] = Field(
+        default="response", description="Which tokens carry weight."
+    )
+    beta: float = Field(default=0.1, gt=0, description="How closely the policy is held to the reference.")
+    alpha: float = Field(default=0.5, ge=0, description="Weight of TDPO2's difference of KLs.")
+
+
+class _ModelKind(NodeKind):
+    product = "models"
+
+    def inputs(self, config: ModelConfig) -> list[Reference]:
+        return [Reference("init", config.init, ("models",), open=True), Reference("data", config.data, ("rows",))]
+
+    def group(self, config: ModelConfig) -> Hashable:
+        """Models that want the same workers train one after another in one group."""
+        return ("train", config.workers, config.resources.cpus, config.resources.gpus)
+
+    def outside(self, config: ModelConfig, inside: frozenset[str]) -> dict[str, str]:
+        return {} if "init" in inside else {"init": init_fingerprint(config.init)}
+
+    def make(self, works: Sequence[Work]) -> None:
+        from training.launch import train
+
+        train(works)
+
+
+class Sft(_ModelKind):
+    """A model trained on answers."""
+
+    name = "sft"
+    version = 1
+    Config = SftConfig
+
+
+class Preference(_ModelKind):
+    """A model trained on preference pairs, starting from `init` and held to it."""
+
+    name = "preference"
+    version = 1
+    Config = PreferenceConfig
+
+
+def init_fingerprint(init: str) -> str:
+    """What identifies an `init` outside the graph: hashes of a directory's files, or the name of a hub model.
+
+    Raises a config error where it is neither, or where the directory lacks what training needs.
+    """
+    if init == TINY:
+        return TINY
+    directory = Path(init)
+    if directory.is_dir():
+        check_model_directory(directory)
+        return _directory_hash(directory)
+    if init.count("/") == 1 and not init.startswith((".", "/", "~")):
+        return init
+    raise UserError(
+        "config",
+        f"'{init}' is no node, no model directory and no Hugging Face name.",
+        "init",
+        "Name a model node of this file, `tiny`, a directory with config.json, or OWNER/NAME.",
+    )
+
+
+def check_model_directory(directory: Path) -> None:
+    """Raise a config error where a directory is no model with safetensors weights and a tokenizer."""
+    wanted = {
+        "config.json": ["config.json"],
+        "weights (*.safetensors)": ["*.safetensors"],
+        "a tokenizer (tokenizer.json or tokenizer.model)": ["tokenizer.json", "tokenizer.model"],
+    }
+    missing = [what for what, patterns in wanted.items() if not any(any(directory.glob(p)) for p in patterns)]
+    if missing:
+        raise UserError(
+            "config",
+            f"the model directory lacks {' and '.join(missing)}.",
+            str(directory),
+            "Save the model and its tokenizer there with save_pretrained; pickled weights (*.bin) are not loaded.",
+        )
+
+
+def _directory_hash(directory: Path) -> str:
+    from pipeline.store import content_key, file_hash
+
+    files = sorted(path for path in directory.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".jinja"})
+    return content_key([[path.name, file_hash(path)] for path in files if path.name != "manifest.json"])

@@ -1,0 +1,276 @@
+"""What runs in every training process: models one after another, each from its init to its manifest."""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from pipeline.contract import Work
+from pipeline.failures import UserError
+from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
+from pipeline.shards import read_records
+from pipeline.store import SCRATCH, lease, read_manifest, write_json
+from training import checkpoint
+from training import engine as engines
+from training.batches import Batch, collate, collate_pairs, sample_order
+from training.examples import pair_examples, record_type, sft_examples
+from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
+from training.losses import Side, metrics, preference_loss, sft
+from training.metrics_log import MetricsLog
+from training.nodes import TINY, ModelConfig, PreferenceConfig, SftConfig
+from training.tokens import Example, PairExample
+
+FAILURE = "failure.json"
+
+
+def train_group(settings: dict[str, Any]) -> None:
+    """Train every work of the group in order. A user's error ends the group and is left for the driver to raise."""
+    torch.set_num_threads(max(1, int(settings["threads"])))
+    engines.prepare_process(settings["on_gpu"])
+    try:
+        for work in settings["works"]:
+            _train_unless_made(work)
+            gc.collect()
+    except UserError as error:
+        if distributed.get_rank() == 0:
+            write_json(Path(settings["directory"]) / FAILURE, error.args)
+
+
+def _train_unless_made(work: Work) -> None:
+    with ExitStack() as held:
+        if distributed.get_rank() == 0:
+            held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
+        distributed.barrier()
+        if not _agreed(read_manifest(work.directory) is not None):
+            work.started = time.time()
+            Run(work).train()
+        distributed.barrier()
+
+
+def _agreed(flag: bool) -> bool:
+    """The first rank's answer, on every rank."""
+    answer = torch.tensor(int(flag), device=_device())
+    distributed.broadcast(answer, src=0)
+    return bool(answer.item())
+
+
+def _device() -> torch.device:
+    from ray.train.torch import get_device
+
+    return get_device()
+
+
+@dataclass
+class Tally:
+    """Sums over one optimizer step on this rank: every figure times its rows, the rows, and tokens without padding."""
+
+    figures: dict[str, float]
+    rows: float = 0.0
+    tokens: float = 0.0
+
+    def add(self, figures: dict[str, float], rows: int, tokens: float) -> None:
+        for name, value in figures.items():
+            self.figures[name] = self.figures.get(name, 0.0) + value * rows
+        self.rows += rows
+        self.tokens += tokens
+
+    def reduced(self) -> tuple[dict[str, float], float]:
+        """Means over all rows of the step, and its tokens, over all ranks."""
+        names = sorted(self.figures)
+        figures = [self.figures[name] for name in names]
+        values = torch.tensor([*figures, self.rows, self.tokens], dtype=torch.float64, device=_device())
+        distributed.all_reduce(values)
+        *sums, rows, tokens = values.tolist()
+        return {name: total / rows for name, total in zip(names, sums, strict=True)}, tokens
+
+
+class Run:
+    """One model in training, on one rank."""
+
+    def __init__(self, work: Work) -> None:
+        from transformers import AutoTokenizer
+
+        self.work = work
+        self.config: ModelConfig = work.config
+        self.rank = distributed.get_rank()
+        self.world = distributed.get_world_size()
+        self.scratch = work.directory / SCRATCH
+        torch.manual_seed(self.config.seed)
+        init = self._init()
+        self.tokenizer = AutoTokenizer.from_pretrained(init, trust_remote_code=False)
+        self.examples, self.skipped = self._examples()
+        self.reference = self._load_reference(init)
+        model, self._keeper = engines.load_model(init, self.config, sharded=True)
+        self.engine = engines.initialize(model, self.config)
+        self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
+
+    def train(self) -> None:
+        """Train from the last checkpoint to the end, export, and commit."""
+        done = checkpoint.load(self.engine, self.scratch)
+        log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
+        self.engine.train()
+        for step in range(done, len(self.order)):
+            log.write(self._step(step))
+            if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
+                checkpoint.save(self.engine, self.scratch, step + 1)
+        log.close()
+        self._export(log)
+
+    def _init(self) -> str:
+        """The directory (or hub name) that training starts from; the tiny model is built by the first rank."""
+        if self.work.all_sources("init"):
+            return str(self.work.source("init").root)
+        if self.config.init != TINY:
+            return self.config.init
+        directory = self.scratch / TINY
+        if self.rank == 0 and not directory.exists():
+            _build_tiny(self.work, directory)
+        distributed.barrier()
+        return str(directory)
+
+    def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        source = self.work.source("data")
+        if isinstance(self.config, PreferenceConfig):
+            return pair_examples(self.tokenizer, source, self.config)
+        assert isinstance(self.config, SftConfig)
+        return sft_examples(self.tokenizer, source, self.config)
+
+    def _load_reference(self, init: str) -> torch.nn.Module | None:
+        """A frozen copy of the model that a preference run starts from."""
+        if not isinstance(self.config, PreferenceConfig):
+            return None
+        model, _ = engines.load_model(init, self.config, sharded=False)
+        return model.to(_device()).eval().requires_grad_(False)
+
+    def _step(self, step: int) -> dict[str, Any]:
+        """One optimizer step over this rank's rows of the batch."""
+        started = time.perf_counter()
+        rows = [self.examples[index] for index in self.order[step]]
+        rate = learning_rate(self.config, step, len(self.order))
+        engines.set_learning_rate(self.engine, rate)
+        tally = Tally({})
+        mine = rows[self.rank :: self.world]
+        for part in range(self.config.accumulation):
+            loss, figures, tokens = self._loss(mine[part :: self.config.accumulation], rows)
+            tally.add(figures, len(mine[part :: self.config.accumulation]), tokens)
+            self.engine.backward(loss)
+            self.engine.step()
+        figures, tokens = tally.reduced()
+        _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
+        return {
+            "step": step + 1,
+            "total": len(self.order),
+            **figures,
+            "learning_rate": rate,
+            "grad_norm": float(self.engine.get_global_grad_norm() or 0.0),
+            "tokens": int(tokens),
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
+        if isinstance(self.config, PreferenceConfig):
+            return self._preference_loss(mine, self.config)
+        return self._sft_loss(mine, rows)
+
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
+        """The token mean over the whole batch of all ranks, exact without communication.
+
+        DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
+        """
+        batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
+        positions = shift(batch.input_ids, batch.weights)
+        logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
+        total = sft(weighted_sums(logps, positions.weights, positions.row, len(mine))).sum()
+        mean = total / sum(sum(example.weights) for example in rows)
+        figure = float(mean.detach()) * len(rows) / len(mine)
+        loss = mean * self.world * self.config.accumulation
+        return loss, {"loss": figure}, float(batch.attention_mask.sum())
+
+    def _preference_loss(
+        self, mine: Sequence[PairExample], config: PreferenceConfig
+    ) -> tuple[Tensor, dict[str, float], float]:
+        """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
+        batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
+        positions = shift(batch.input_ids, batch.weights)
+        policy = self._logits(self.engine, batch, positions)
+        with torch.no_grad():
+            reference = self._logits(self.reference, batch, positions)
+        chosen, rejected = _sides(policy, reference, positions, len(mine), with_kl=config.loss != "dpo")
+        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
+        return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return Batch(*(tensor.to(self.engine.device) for tensor in batch))
+
+    def _logits(self, model: Any, batch: Batch, positions: Positions) -> Tensor:
+        """The logits that predict the weighted tokens, [N, V]."""
+        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
+
+    def _export(self, log: MetricsLog) -> None:
+        engines.save_model(self.engine, self.work.directory, self.rank)
+        if self.rank:
+            return
+        self.tokenizer.save_pretrained(self.work.directory)
+        write_json(self.work.directory / "skipped.json", [asdict(row) for row in self.skipped])
+        self.work.commit(
+            rows={
+                "in": len(self.examples) + len(self.skipped),
+                "out": len(self.examples),
+                "rejected": len(self.skipped),
+            },
+            facts={"steps": len(self.order), "world_size": self.world, **log.totals()},
+        )
+
+
+def _sides(policy: Tensor, reference: Tensor, positions: Positions, pairs: int, *, with_kl: bool) -> tuple[Side, Side]:
+    """The weighted sums of both sides from the [N, V] logits of both models; chosen rows come first."""
+    logps = token_logps(policy, positions.targets)
+    ratios = logps - token_logps(reference, positions.targets)
+    figures = [logps, ratios, *([position_kl(policy, reference)] if with_kl else [])]
+    sums = [weighted_sums(values, positions.weights, positions.row, 2 * pairs) for values in figures]
+    return Side(*(values[:pairs] for values in sums)), Side(*(values[pairs:] for values in sums))
+
+
+def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warmup to the peak, then down to zero by the schedule."""
+    warmup = min(config.warmup_steps, steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / max(1, steps - warmup)
+    factors: dict[str, Callable[[float], float]] = {
+        "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+        "linear": lambda share: 1 - share,
+        "constant": lambda share: 1.0,
+    }
+    return config.learning_rate * factors[config.schedule](share)
+
+
+def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) -> None:
+    if not math.isfinite(loss):
+        ids = ", ".join(row.id for row in rows)
+        hint = "Lower learning_rate, or look at those rows."
+        raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)
+
+
+def _build_tiny(work: Work, directory: Path) -> None:
+    """Build the embedded default model from the run's own texts, whole or not at all."""
+    from training import tiny
+
+    source = work.source("data")
+    record = record_type(source)
+    answer = {QARecord: "response", CorruptionRecord: "response", PreferenceRecord: "chosen"}[record]
+    rows = list(read_records(source.data, record, work.config.limit))
+    draft = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    tiny.build((text for row in rows for text in (row.prompt, getattr(row, answer))), draft, work.config.seed)
+    draft.rename(directory)
