@@ -48,5 +48,5 @@ $(READY): requirements/cpu.lock pyproject.toml
 	@touch $(READY)
 
 clean: ## remove the environment and caches; store/ and runs/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find kintsugi pipeline training eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

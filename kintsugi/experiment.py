@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipeline.failures import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NOT_YAML = (yaml.YAMLError, ValueError)
+"""A ValueError is raised for a date that no calendar has."""
 KeyPath = tuple[str, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -63,23 +66,46 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
     return Experiment(head.name, head.seed, head.nodes, str(file), lines)
 
 
-def checked(model: type[Model], value: Any, experiment: Experiment, path: KeyPath) -> Model:
-    """`value` as `model`, or a config error that names file, line, key and the nearest valid key."""
+def checked(
+    model: type[Model], value: Any, experiment: Experiment, path: KeyPath, also_known: Sequence[str] = ()
+) -> Model:
+    """`value` as `model`, or a config error that names file, line, key and the nearest valid key.
+
+    Keys in `also_known` are valid in the file too, though the model does not have them.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key is often a missing one as well: its right spelling says more.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
         place = (*path, *(str(part) for part in first["loc"]))
-        raise UserError("config", *_explain(first, model, experiment.where(*place), place)) from None
+        raise UserError("config", *_explain(first, model, experiment.where(*place), also_known)) from None
 
 
-def _explain(error: Any, model: type[BaseModel], where: str, place: KeyPath) -> tuple[str, str, str]:
+def _explain(error: Any, model: type[BaseModel], where: str, also_known: Sequence[str]) -> tuple[str, str, str]:
+    """What is wrong, where, and what to do: the nearest key, or what the field means."""
+    location = [str(part) for part in error["loc"]] or [""]
+    fields = _fields_at(model, location)
+    key = location[-1] if location[-1] in fields else location[0]
+    info = fields.get(key) or _fields_at(model, location[:1]).get(key)
+    meaning = f"{key}: {info.description}" if info and info.description else ""
     if error["type"] == "extra_forbidden":
-        known = [info.alias or name for name, info in model.model_fields.items()]
-        return f"unknown key '{place[-1]}'.", where, nearest(place[-1], known)
+        known = [*fields, *(also_known if len(location) == 1 else ())]
+        return f"unknown key '{location[-1]}'.", where, nearest(location[-1], known)
     if error["type"] == "missing":
-        return f"the key '{place[-1]}' is missing.", where, "Add it."
-    return f"{error['msg']} (it is {error['input']!r}).", where, ""
+        return f"the key '{location[-1]}' is missing.", where, f"Add it. {meaning}".rstrip()
+    if error["type"] == "value_error":
+        return f"{error['ctx']['error']}.", where, meaning
+    return f"{error['msg']} (it is {error['input']!r}).", where, meaning
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str]) -> dict[str, FieldInfo]:
+    """The fields, by their names in files, of the model in which the last part of `location` stands."""
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    if len(location) < 2:
+        return fields
+    inner = fields[location[0]].annotation
+    return _fields_at(inner, location[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
 
 
 def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -88,20 +114,23 @@ def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     except OSError as error:
         hint = "Experiment files are in configs/; name one, such as configs/recovery.yaml."
         raise UserError("config", f"cannot read the experiment file ({error.strerror}).", str(file), hint) from None
+    except UnicodeDecodeError:
+        raise UserError("config", "the experiment file is not UTF-8.", str(file), "Save it as UTF-8 text.") from None
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict(_lines(tree, (), str(file)))
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or str(error)
-        raise UserError(
-            "config", f"this is not YAML: {problem}.", where, "Look at the line and the one above."
-        ) from None
+        what = f"this is not YAML: {_problem(error)}."
+        raise UserError("config", what, where, "Look at the line and the one above.") from None
+    lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), str(file)))
     if not isinstance(value, dict):
         raise UserError("config", "an experiment is a mapping with name, seed and nodes.", str(file))
     return value, lines
+
+
+def _problem(error: Exception) -> str:
+    return getattr(error, "problem", None) or str(error).partition("\n")[0]
 
 
 def _lines(node: yaml.Node | None, path: KeyPath, file: str) -> Iterator[tuple[KeyPath, int]]:
@@ -130,4 +159,8 @@ def _override(value: dict[str, Any], override: str) -> None:
         if part not in place and depth < 2:
             raise UserError("config", f"there is no '{part}'.", f"--set {override}", nearest(part, list(place)))
         place = place.setdefault(part, {})
-    place[last] = yaml.safe_load(text)
+    try:
+        place[last] = yaml.safe_load(text)
+    except NOT_YAML as error:
+        hint = "Quote lists for the shell: --set 'nodes.scores.scorers=[execution, errors]'."
+        raise UserError("config", f"the value is not YAML: {_problem(error)}.", f"--set {override}", hint) from None

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from kintsugi.experiment import Experiment, checked
 from kintsugi.kinds import KINDS
@@ -16,6 +16,9 @@ from pipeline.store import content_key
 
 UNKEYED = {"kind", "resources", "checkpoint_every"}
 """Fields that never change a result."""
+
+EXPANDING = ("matrix", "arms")
+"""Keys that make several nodes of one."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,12 @@ def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> lis
     raw = dict(raw)
     matrix, arms = raw.pop("matrix", None), raw.pop("arms", None)
     if matrix is not None and arms is not None:
-        raise UserError("config", "give matrix or arms, not both.", experiment.where("nodes", name, "arms"))
+        raise UserError(
+            "config", "give matrix or arms, not both.", experiment.where("nodes", name, "arms"), "Remove one."
+        )
     if matrix is None and arms is None:
         return [Draft(name, name, "", raw)]
-    combinations = _matrix(experiment, name, matrix) if arms is None else _arms(experiment, name, arms)
+    combinations = _matrix(experiment, name, matrix, raw) if arms is None else _arms(experiment, name, arms)
     labels = ["-".join(str(value) for value in combination.values()) for combination in combinations]
     return [
         Draft(f"{name}/{label}", name, label, {**raw, **combination})
@@ -89,12 +94,16 @@ def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> lis
     ]
 
 
-def _matrix(experiment: Experiment, name: str, matrix: Any) -> list[dict[str, Any]]:
+def _matrix(experiment: Experiment, name: str, matrix: Any, raw: dict[str, Any]) -> list[dict[str, Any]]:
     where = experiment.where("nodes", name, "matrix")
     if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
         raise UserError(
             "config", "a matrix maps fields to lists of values.", where, "For example {loss: [dpo, tdpo2]}."
         )
+    for field in matrix:
+        if field in raw:
+            where = experiment.where("nodes", name, "matrix", field)
+            raise UserError("config", f"'{field}' is given in the node and in its matrix.", where, "Remove one.")
     return [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())]
 
 
@@ -110,11 +119,11 @@ def _typed(experiment: Experiment, draft: Draft) -> Node:
     kind_name = draft.raw.get("kind")
     if kind_name is None:
         raise UserError("config", "the node has no kind.", experiment.where(*place), f"Kinds: {', '.join(KINDS)}.")
-    if kind_name not in KINDS:
+    if not isinstance(kind_name, str) or kind_name not in KINDS:
         where = experiment.where(*place, "kind")
         raise UserError("config", f"there is no kind '{kind_name}'.", where, nearest(str(kind_name), list(KINDS)))
     kind = KINDS[kind_name]
-    config = checked(kind.Config, {"seed": experiment.seed, **draft.raw}, experiment, place)
+    config = checked(kind.Config, {"seed": experiment.seed, **draft.raw}, experiment, place, EXPANDING)
     return Node(draft.name, draft.origin, draft.label, kind, config)
 
 
@@ -147,10 +156,11 @@ def _members(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> list[
     for text in _fanned_references(node):
         targets, split = _targets(experiment, node, Reference(field, text, ()), nodes)
         for target in targets:
-            label = target.label if target.kind.fan_out else target.name
+            short = target.label if target.kind.fan_out else target.name
             reference = f"{target.name}.{split}" if split else target.name
             config = node.config.model_copy(update={field: reference})
-            members.append(Node(f"{node.name}/{label}", node.origin, label, node.kind, config))
+            label = f"{node.label}/{short}" if node.label else short
+            members.append(Node(f"{node.name}/{short}", node.origin, label, node.kind, config))
     return members
 
 
@@ -172,7 +182,7 @@ def _edges(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> tuple[E
     edges = []
     for reference in node.kind.inputs(node.config):
         targets, split = _targets(experiment, node, reference, nodes)
-        if len(targets) > 1 and not isinstance(getattr(node.config, reference.role), list):
+        if len(targets) > 1 and not _takes_several(node.config, reference.role):
             where = experiment.where("nodes", node.origin, reference.role)
             names = ", ".join(target.name for target in targets)
             raise UserError("config", f"'{reference.text}' is {len(targets)} nodes.", where, f"Name one of: {names}.")
@@ -180,12 +190,18 @@ def _edges(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> tuple[E
     return tuple(edges)
 
 
+def _takes_several(config: NodeConfig, role: str) -> bool:
+    """Whether a field may hold a list of references: then the name of a group means all of its members."""
+    annotation = type(config).model_fields[role].annotation
+    return list in {get_origin(option) for option in (annotation, *get_args(annotation))}
+
+
 def _edge(experiment: Experiment, node: Node, reference: Reference, target: Node, split: str) -> Edge:
     where = experiment.where("nodes", node.origin, reference.role)
     if target.kind.product not in reference.products:
         wanted = " or ".join(reference.products)
         what = f"'{reference.text}' gives {target.kind.product}, but {reference.role} takes {wanted}."
-        raise UserError("config", what, where)
+        raise UserError("config", what, where, f"Name a node that gives {wanted}.")
     splits = target.kind.splits(target.config)
     if splits and not split:
         raise UserError(
@@ -233,7 +249,7 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
             "kind": node.kind.name,
             "version": node.kind.version,
             "config": config.model_dump(mode="json", exclude=UNKEYED | inside),
-            "outside": node.kind.outside(config, inside),
+            "outside": _outside(experiment, node, inside),
             "inputs": [
                 [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]
                 for edge in node.inputs
@@ -241,3 +257,14 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
             **({"experiment": experiment.name} if named else {}),
         }
     )
+
+
+def _outside(experiment: Experiment, node: Node, inside: frozenset[str]) -> dict[str, str]:
+    """What the node depends on outside the store. Kinds name a field where it is at fault; the file has its line."""
+    try:
+        return node.kind.outside(node.config, inside)
+    except UserError as error:
+        if error.where not in type(node.config).model_fields:
+            raise
+        where = experiment.where("nodes", node.origin, error.where)
+        raise UserError(error.kind, error.what, where, error.hint) from None

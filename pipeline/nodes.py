@@ -90,11 +90,11 @@ def _read_source(config: SourceConfig) -> tuple[list[Any], list[Any]]:
     from itertools import islice
 
     from pipeline.records import Reject
-    from pipeline.sources.files import Bad, read
+    from pipeline.sources.files import read
 
     found = list(islice(read(Path(config.origin), config.format), config.rows))
-    good = [row for row in found if not isinstance(row, Bad)]
-    return good, [Reject(row.id, row.reason, row.detail) for row in found if isinstance(row, Bad)]
+    good = [row for row in found if not isinstance(row, Reject)]
+    return good, [row for row in found if isinstance(row, Reject)]
 
 
 def _refuse_unusable(work: Work, good: int, rejects: Sequence[Any]) -> None:

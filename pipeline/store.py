@@ -143,7 +143,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     try:
         manifest = Manifest.from_json(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
         whole = all((directory / name).stat().st_size == facts["bytes"] for name, facts in manifest.files.items())
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return manifest if whole else None
 
@@ -219,21 +219,18 @@ def library_versions() -> dict[str, str]:
 @cache
 def git_commit() -> str:
     """The commit of the code that runs, with '+changes' where the tree is dirty; empty outside a checkout."""
+    head = _git("rev-parse", "HEAD")
+    return head + ("+changes" if head and _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str:
+    """What git prints in the directory of this code; empty where there is no git or no checkout."""
     here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    if head.returncode:
-        return ""
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @cache

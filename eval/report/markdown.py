@@ -62,15 +62,18 @@ def p_text(p_value: float) -> str:
 
 
 def mask_comparisons(results: Results) -> list[Comparison]:
-    """The differences between arms that differ in their mask alone, each read in the order of `MASKS`."""
+    """The differences between masks under the same loss and seed, each read in the order of `MASKS`.
+
+    Learning rates may differ: where each arm has its own best one, that is the comparison wanted.
+    """
     arms = {arm["name"]: arm for arm in results["arms"]}
-    alike = [found for found in results["differences"] if _only_mask(arms[found["a"]], arms[found["b"]])]
+    alike = [found for found in results["differences"] if _of_masks(arms[found["a"]], arms[found["b"]])]
     ranks = {name: _rank(arm) for name, arm in arms.items()}
     oriented = [found if ranks[found["a"]] < ranks[found["b"]] else _mirrored(found) for found in alike]
     return sorted(oriented, key=lambda found: (ranks[found["a"]], ranks[found["b"]]))
 
 
-def _only_mask(a: Arm, b: Arm) -> bool:
+def _of_masks(a: Arm, b: Arm) -> bool:
     alike = (a["loss"], a["seed"], a["kind"]) == (b["loss"], b["seed"], b["kind"])
     return alike and a["mask"] != b["mask"] and a["mask"] in MASKS and b["mask"] in MASKS
 
@@ -151,7 +154,11 @@ def _differences(results: Results) -> list[str]:
     )
     return [
         explained,
-        *_section("### What the mask changes", about_masks, "No two arms differ in their mask alone."),
+        *_section(
+            "### What the mask changes, under the same loss and seed",
+            about_masks,
+            "No two arms of one loss and seed differ in their mask.",
+        ),
         *_section("### Other differences that hold after Holm", telling[:LONGEST], "None."),
         *_left_out(len(telling) - LONGEST),
     ]

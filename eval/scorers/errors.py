@@ -9,9 +9,7 @@ from pipeline.errors.base import ErrorType, Finding, Unscored
 from pipeline.records import GenerationRecord, ScoreRecord
 
 
-def score_errors(
-    record: GenerationRecord, *, error_types: Mapping[str, ErrorType] = ERROR_TYPES
-) -> list[ScoreRecord]:
+def score_errors(record: GenerationRecord, *, error_types: Mapping[str, ErrorType] = ERROR_TYPES) -> list[ScoreRecord]:
     """`errors/<type>` for every type: 1 where it is recognised, 0 where it is absent, None where nobody can tell."""
     return [_score(record, name, error_type) for name, error_type in error_types.items()]
 

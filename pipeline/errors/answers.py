@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+
+DEEPEST = 100
+"""Levels of the syntax tree; HumanEval's deepest reference solution has 20."""
 
 PYTHON_TAGS = frozenset({"python", "python3", "py", "py3"})
 
@@ -129,7 +131,8 @@ def _opens(fence: re.Match[str]) -> bool:
 
 
 def _closes(fence: re.Match[str], opened: re.Match[str]) -> bool:
-    return fence[2].startswith(opened[2]) and not fence[3].strip()
+    deeper = len(fence[1].expandtabs()) - len(opened[1].expandtabs())
+    return fence[2].startswith(opened[2]) and not fence[3].strip() and deeper <= 3
 
 
 def _block(opened: re.Match[str], lines: list[Line]) -> Block:
@@ -143,18 +146,31 @@ def _dedented(line: Line, answer: str, indent: int) -> Line:
     return Line(line.start, line.end, line.next, line.start + removed)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def code_of(answer: str) -> Code | None:
     """The answer's Python as one program, or None where no block parses.
 
     Chosen are blocks tagged as Python, and untagged ones that hold more than expressions: printed values parse, too.
-    Console transcripts (`>>>`) do not parse. Where the blocks do not parse together, the longest stands for all.
+    Console transcripts (`>>>`) do not parse. Where the blocks make no program together, the longest stands for all.
     """
-    parsed = [(block, code) for block in blocks(answer) if (code := _parsed(answer, block.lines)) and _is_code(block, code)]
+    parsed = [
+        (block, code) for block in blocks(answer) if (code := _parsed(answer, block.lines)) and _is_code(block, code)
+    ]
     if len(parsed) < 2:
         return parsed[0][1] if parsed else None
     together = _parsed(answer, tuple(line for block, _ in parsed for line in block.lines))
-    return together or max((code for _, code in parsed), key=lambda code: len(code.text))
+    if together is not None and _compiles(together):
+        return together
+    return max((code for _, code in parsed), key=lambda code: len(code.text))
+
+
+def _compiles(code: Code) -> bool:
+    """A `from __future__ import` in the second block parses, and still spoils the whole."""
+    try:
+        compile(code.tree, "answer.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _is_code(block: Block, code: Code) -> bool:
@@ -166,23 +182,29 @@ def _is_code(block: Block, code: Code) -> bool:
 def _parsed(answer: str, lines: tuple[Line, ...]) -> Code | None:
     text = "".join(answer[line.code : line.end] + "\n" for line in lines)
     try:
-        return Code(answer, lines, text, ast.parse(text))
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    return None if _is_deep(tree) else Code(answer, lines, text, tree)
+
+
+def _is_deep(tree: ast.AST) -> bool:
+    """Whether a model ran away into nesting that no program has and every recursive function would trip over."""
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
 
 
 def program_of(answer: str) -> str:
-    """What to run for this answer: its Python; else, for the error it gives, its first block tagged as Python; else ''."""
+    """What to run for an answer: its Python, or else, for the error it gives, its first block tagged as Python."""
     code = code_of(answer)
     if code is not None:
         return code.text
     tagged = (block for block in blocks(answer) if block.tag in PYTHON_TAGS)
     return next(("".join(answer[line.code : line.end] + "\n" for line in block.lines) for block in tagged), "")
-
-
-def line_number(code: Code, position: int) -> int:
-    """The program's line, from 1, that holds this code point of the answer."""
-    return bisect_right([line.start for line in code.lines], position)
 
 
 def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

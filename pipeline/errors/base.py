@@ -54,12 +54,10 @@ class ErrorType(Protocol):
     level: Level
 
     def propose(self, response: str) -> list[Edit]:
-        """Every site in the answer with one edit each, in order of position; no randomness."""
+        """Every edit that may embed the error, each to be made alone, in order of position; no randomness."""
         ...
 
-    def verify(
-        self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute
-    ) -> Verification:
+    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
         """Whether `bad` really has the error and `good` does not. Both are whole answers."""
         ...
 

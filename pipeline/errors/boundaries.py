@@ -59,6 +59,7 @@ def _starts(loop: ast.While, nodes: tuple[ast.AST, ...]) -> Iterator[ast.expr]:
     """Integer constants that a variable of the loop's condition starts from."""
     tested = {node.id for node in ast.walk(loop.test) if isinstance(node, ast.Name)}
     for node in nodes:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in tested and node.lineno < loop.lineno and integer(node.value) is not None:
+        if isinstance(node, ast.Assign) and node.lineno < loop.lineno and integer(node.value) is not None:
+            target = node.targets[0]
+            if len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in tested:
                 yield node.value

@@ -13,7 +13,7 @@ from pipeline.sandbox.run import Execution, passed, same_outcome
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The tests, by index, on which the bad answer gives something else than the good one, and those where it does not."""
+    """The tests, by index, on which two answers give different things, and those on which they give the same."""
 
     differing: tuple[int, ...]
     agreeing: tuple[int, ...]

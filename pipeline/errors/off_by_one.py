@@ -80,22 +80,22 @@ def _shifts(code: Code, bound: ast.expr) -> Iterator[Edit]:
     value = integer(bound)
     if value is not None:
         yield from _shifted_number(code, bound, value)
-    elif _plus_or_minus_one(bound):
-        assert isinstance(bound, ast.BinOp)
-        yield edit_at(code.answer, code.end(bound.left), code.end(bound), "", NAME)
     elif isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Add | ast.Sub):
-        inner = integer(bound.right)
-        if inner is not None:
-            yield from _shifted_number(code, bound.right, inner)
-        else:
-            yield from _added(code, bound)
+        yield from _shifted_sum(code, bound)
     elif isinstance(bound, _TIGHT) or (isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Mult | ast.FloorDiv)):
         yield from _added(code, bound)
 
 
-def _plus_or_minus_one(bound: ast.expr) -> bool:
-    """`x + 1` or `x - 1` with nothing in parentheses around `x`, so that what follows `x` can go."""
-    return isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Add | ast.Sub) and integer(bound.right) == 1
+def _shifted_sum(code: Code, bound: ast.BinOp) -> Iterator[Edit]:
+    """`x + 1` loses its ` + 1`; another constant moves by one; to anything else one is added."""
+    right = integer(bound.right)
+    gap = code.answer[code.end(bound.left) : code.start(bound.right)]
+    if right == 1 and re.fullmatch(r"[ \t]*[+-][ \t]*", gap):  # no parenthesis stands between
+        yield edit_at(code.answer, code.end(bound.left), code.end(bound), "", NAME)
+    elif right is not None and right != 1:
+        yield from _shifted_number(code, bound.right, right)
+    elif right is None:
+        yield from _added(code, bound)
 
 
 def _shifted_number(code: Code, number: ast.expr, value: int) -> Iterator[Edit]:

@@ -150,8 +150,10 @@ def _run_child(job: dict[str, Any], limits: Limits) -> _Ended:
     process = _start(job)
     try:
         output, reason = _read(process, limits.output_bytes, deadline)
+        if reason == "exit":  # it held the channel to its end
+            process.wait()
     finally:  # whatever happens; what left the process group is in the process id namespace that ends with it
-        _end(process)
+        _kill(process)
     return _Ended(output, reason, process.returncode)
 
 
@@ -165,10 +167,16 @@ def _start(job: dict[str, Any]) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PYTHONHASHSEED": "0"},  # the order of sets is the same in every run
+            env=_environment(),
             start_new_session=True,
             close_fds=True,
         )
+
+
+def _environment() -> dict[str, str]:
+    """What the interpreter itself needs to start, and a fixed order of sets; the child forgets it all."""
+    libraries = os.environ.get("LD_LIBRARY_PATH")
+    return {"PYTHONHASHSEED": "0", **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
 
 
 def _in_memory(content: bytes) -> IO[bytes]:
@@ -197,13 +205,10 @@ def _read(process: subprocess.Popen[bytes], most: int, deadline: float) -> tuple
     return bytes(output), "wall"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        try:
-            process.wait(0.05 if process.stdout is None else 0.2)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     if process.stdout is not None:
         process.stdout.close()
 

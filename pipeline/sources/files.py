@@ -1,6 +1,7 @@
 """Reads data files row by row: .jsonl, .jsonl.gz and .json.
 
-A row that cannot be used comes out as a `Bad`, with a reason; only a file that cannot be used raises.
+A row that cannot be used comes out as a `Reject`, its id FILE:LINE (in a .json file FILE:ITEM, from 1); only a file
+that cannot be used raises.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipeline.failures import UserError, nearest
-from pipeline.records import QARecord, Row
+from pipeline.records import QARecord, Reject, Row
 from pipeline.sources.formats import FORMATS, BadRow, Record, json_kind, recognise, record_id
 from pipeline.store import file_hash
 
@@ -26,15 +27,6 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json")
 FIRST_ROWS = 20
 """How many rows are looked at to recognise a file's format."""
 PER_LINE = "A .jsonl file has one JSON object on each line; a JSON list belongs into a .json file."
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that cannot be used. `id` is FILE:LINE, in a .json file FILE:ITEM, counted from 1."""
-
-    id: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +43,8 @@ class _Place:
     def id(self) -> str:
         return f"{self.path.name}:{self.number}"
 
-    def bad(self, reason: str, detail: str) -> Bad:
-        return Bad(self.id, reason, f"{self}: {detail}")
+    def bad(self, reason: str, detail: str) -> Reject:
+        return Reject(self.id, reason, f"{self}: {detail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +61,8 @@ def fingerprint(path: Path) -> str:
     return file_hash(path)
 
 
-def read(path: Path, format: str = AUTO) -> Iterator[Record | Bad]:
-    """Every row of a data file as a record, or as a `Bad` where it cannot be used; all records are of one type.
+def read(path: Path, format: str = AUTO) -> Iterator[Record | Reject]:
+    """Every row of a data file as a record, or as a `Reject` where it cannot be used; all records are of one type.
 
     The format is recognised from the first rows unless it is named. A file that cannot be used raises at once.
     """
@@ -97,7 +89,7 @@ def _check(path: Path) -> None:
         raise UserError("data", what, str(path), f"Rename or convert it: {', '.join(SUFFIXES)} can be read.")
 
 
-def _jsonl_rows(path: Path) -> Iterator[_Parsed | Bad]:
+def _jsonl_rows(path: Path) -> Iterator[_Parsed | Reject]:
     for number, line in enumerate(_lines(path), start=1):
         if line.strip():
             yield _parse_line(_Place(path, number), line)
@@ -117,7 +109,7 @@ def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _parse_line(place: _Place, line: bytes) -> _Parsed | Bad:
+def _parse_line(place: _Place, line: bytes) -> _Parsed | Reject:
     """One line as a row. A byte order mark, which some editors put first, is not part of the JSON."""
     try:
         value = json.loads(line.decode("utf-8-sig" if place.number == 1 else "utf-8"))
@@ -131,12 +123,12 @@ def _parse_line(place: _Place, line: bytes) -> _Parsed | Bad:
     return _row(place, value)
 
 
-def _json_rows(path: Path) -> Iterator[_Parsed | Bad]:
+def _json_rows(path: Path) -> Iterator[_Parsed | Reject]:
     for number, value in enumerate(_json_list(path), start=1):
         yield _row(_Place(path, number), value)
 
 
-def _row(place: _Place, value: Any) -> _Parsed | Bad:
+def _row(place: _Place, value: Any) -> _Parsed | Reject:
     if isinstance(value, dict):
         return _Parsed(place, value)
     return place.bad("not-an-object", f"a row should be an object but is {json_kind(type(value))}.")
@@ -158,14 +150,14 @@ def _json_list(path: Path) -> list[Any]:
     return value
 
 
-def _recognise_file(path: Path, first: list[_Parsed | Bad]) -> str:
+def _recognise_file(path: Path, first: list[_Parsed | Reject]) -> str:
     """The format of most of the first rows."""
     rows = [item.row for item in first if isinstance(item, _Parsed)]
     names = [name for name in map(recognise, rows) if name]
     if names:
         return Counter(names).most_common(1)[0][0]
     if not rows:
-        problem = next(item.detail for item in first if isinstance(item, Bad))
+        problem = next(item.detail for item in first if isinstance(item, Reject))
         raise UserError("data", f"none of the first rows can be read: {problem}", str(path), PER_LINE)
     seen = ", ".join(repr(field) for field in sorted(set().union(*rows))[:20]) or "none"
     what = f"the format cannot be recognised. Fields seen: {seen}."
@@ -179,12 +171,12 @@ def _known_formats() -> str:
     return "; ".join(listed)
 
 
-def _convert_all(rows: Iterator[_Parsed | Bad], name: str, strict: bool) -> Iterator[Record | Bad]:
+def _convert_all(rows: Iterator[_Parsed | Reject], name: str, strict: bool) -> Iterator[Record | Reject]:
     """Each row as a record. Ids are unique in a file, for randomness and every later join go by them."""
     places: dict[str, _Place] = {}
     for item in rows:
-        record = item if isinstance(item, Bad) else _convert(item, name, strict)
-        if isinstance(item, Bad) or isinstance(record, Bad):
+        record = item if isinstance(item, Reject) else _convert(item, name, strict)
+        if isinstance(item, Reject) or isinstance(record, Reject):
             yield record
         elif record.id in places:
             yield item.place.bad("duplicate-id", f"id {record.id!r} is already that of {places[record.id]}.")
@@ -193,7 +185,7 @@ def _convert_all(rows: Iterator[_Parsed | Bad], name: str, strict: bool) -> Iter
             yield record
 
 
-def _convert(item: _Parsed, name: str, strict: bool) -> Record | Bad:
+def _convert(item: _Parsed, name: str, strict: bool) -> Record | Reject:
     """One row as a record. `strict`: a row that is plainly of another format is bad, not read in part."""
     place, row = item.place, item.row
     stem = place.path.name.removesuffix(".gz").rpartition(".")[0]

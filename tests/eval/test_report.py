@@ -91,7 +91,7 @@ def test_differences_of_the_mask_are_read_from_granular_to_random():
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"loss": "tdpo2"}, {"mask": "response"}, {"mask": None}])
-def test_arms_that_differ_in_more_or_less_than_the_mask_are_no_mask_comparison(change):
+def test_arms_of_another_loss_or_seed_or_of_no_other_mask_are_no_mask_comparison(change):
     arms = [arm("r", mask="response"), arm("g", mask="granular") | change]
     assert mask_comparisons(results_of(arms, [comparison("r", "g")])) == []
 

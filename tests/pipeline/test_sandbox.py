@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def call(*arguments: object, expected: object = None, raises: str = "") -> Funct
     return FunctionTest.of("f", *arguments, expected=expected, raises=raises)
 
 
-def value_of(code: str, *arguments: object) -> object:
+def value_of(code: str, *arguments: object) -> Any:
     execution = execute(code, [call(*arguments)])
     assert execution.status == "completed", execution
     outcome = execution.outcomes[0]
@@ -123,8 +124,8 @@ def test_output_floods_are_bounded() -> None:
 
 
 def test_memory_bombs_end_as_memory_errors() -> None:
-    assert value_of("def f():\n    return len(bytearray(10**10))")[0] == "MemoryError"  # type: ignore[index]
-    assert value_of("def f():\n    xs = []\n    while True:\n        xs.append(bytearray(10**7))")[0] == "MemoryError"  # type: ignore[index]
+    assert value_of("def f():\n    return len(bytearray(10**10))")[0] == "MemoryError"
+    assert value_of("def f():\n    xs = []\n    while True:\n        xs.append(bytearray(10**7))")[0] == "MemoryError"
 
 
 def test_there_is_no_network() -> None:
@@ -133,7 +134,7 @@ def test_there_is_no_network() -> None:
         code = (
             f"import socket\ndef f():\n    return socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 1)"
         )
-        assert value_of(code)[0] == "PermissionError"  # type: ignore[index]
+        assert value_of(code)[0] == "PermissionError"
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -163,7 +164,7 @@ def f():
             seen.append(type(error).__name__)
     return seen
 """
-    environment, parent, process, listing, *files = value_of(code)  # type: ignore[misc]
+    environment, parent, process, listing, *files = value_of(code)
     assert (environment, parent, process, files) == ({}, 0, False, ["FileNotFoundError"] * 3)
     assert not {"home", "tmp", "run", "proc", "work"} & set(listing)
 
@@ -205,7 +206,7 @@ def f():
     ]
     return [tries, os.getresuid(), os.getgroups()]
 """
-    tries, users, groups = value_of(code)  # type: ignore[misc]
+    tries, users, groups = value_of(code)
     assert (tries, users) == ([-1] * 7, [65534] * 3)
     assert groups in ([], [65534])
 
@@ -214,7 +215,7 @@ def test_fork_bombs_and_daemons_do_nothing() -> None:
     bomb = "import os\ndef f():\n    while True:\n        os.fork()"
     assert value_of(bomb) == ("PermissionError", "[Errno 1] Operation not permitted")
     shell = "import subprocess\ndef f():\n    return subprocess.run(['/usr/bin/true']).returncode"
-    assert value_of(shell)[0] == "PermissionError"  # type: ignore[index]
+    assert value_of(shell)[0] == "PermissionError"
     threads = (
         "import threading\ndef f():\n    t = threading.Thread(target=print)\n    t.start()\n    t.join()\n    return 1"
     )

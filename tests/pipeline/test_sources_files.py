@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.failures import UserError
-from pipeline.records import FunctionTest, PreferenceRecord, QARecord
-from pipeline.sources.files import Bad, fingerprint, read
+from pipeline.records import FunctionTest, PreferenceRecord, QARecord, Reject
+from pipeline.sources.files import fingerprint, read
 from pipeline.sources.formats import FORMATS, recognise, to_granular, to_response_level
 from pipeline.spans import Span
 
@@ -40,10 +40,10 @@ def only(folder, row, format="auto"):
 
 
 def bad(folder, row, good=QA):
-    """The Bad that `row` gives as the second line of a file whose first is good."""
+    """The Reject that `row` gives as the second line of a file whose first is good."""
     first, second = read(jsonl(folder, good, row))
-    assert not isinstance(first, Bad)
-    assert isinstance(second, Bad), second
+    assert not isinstance(first, Reject)
+    assert isinstance(second, Reject), second
     assert second.id == "data.jsonl:2"
     assert second.detail.startswith("data.jsonl:2: ")
     return second.reason, second.detail.removeprefix("data.jsonl:2: ")
@@ -162,7 +162,7 @@ def test_bad_rows_of_a_json_list_are_named_by_item(tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps([QA, 3]))
     _, found = read(path)
-    assert found == Bad(
+    assert found == Reject(
         "data.json:2", "not-an-object", "data.json, item 2: a row should be an object but is a whole number."
     )
 
@@ -367,8 +367,8 @@ def test_no_row_whatsoever_raises(good, data):
     row = json.dumps({**good, field: data.draw(ANYTHING)}).encode()
     with tempfile.TemporaryDirectory() as folder:
         first, second = read(jsonl(folder, good, row))
-    assert not isinstance(first, Bad)
-    assert isinstance(second, (Bad, type(first)))
+    assert not isinstance(first, Reject)
+    assert isinstance(second, (Reject, type(first)))
 
 
 # Files that cannot be used

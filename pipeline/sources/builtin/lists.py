@@ -10,7 +10,7 @@ from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, int
 
 def _choose_threshold(random: Random) -> Facts:
     relation, sign = random.choice(list(RELATIONS.items()))
-    return {"relation": relation, "sign": sign, "limit": random.randint(2, 20), "empty": random.choice(EMPTY)}
+    return {"relation": relation, "sign": sign, "limit": random.randint(2, 12), "empty": random.choice(EMPTY)}
 
 
 def _threshold_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -29,10 +29,10 @@ THRESHOLD_COUNT = Family(
     verbs=("count", "register", "tally", "measure"),
     parameters={"xs": LISTS},
     requests=(
-        "counts the entries {relation} {limit} in a list and returns {empty} for an empty list",
-        "tells how many entries {relation} {limit} are in a list, or {empty} if the list is empty",
+        "counts the entries {relation} {limit} and returns {empty} for an empty list",
+        "tells how many entries {relation} {limit} there are, or {empty} for an empty list",
     ),
-    summary="counts the entries {relation} {limit}",
+    summary="counts the entries {relation} {limit}, or gives {empty}",
     remark="Count the entries {relation} {limit}.",
     code=(
         "def {name}({xs}):\n"
@@ -46,8 +46,8 @@ THRESHOLD_COUNT = Family(
         "    return total\n"
     ),
     explanations=(
-        "It looks at each entry once, so it takes O(n) time. An empty list gives {empty}.",
-        "The loop is O(n), and the guard returns {empty} for an empty list.",
+        "It looks at each entry once, so it takes O(n) time.",
+        "An empty list gives {empty}.",
     ),
     choose=_choose_threshold,
     inputs=_threshold_inputs,
@@ -96,8 +96,8 @@ NEIGHBOURS = Family(
         "    return total\n"
     ),
     explanations=(
-        "It takes O(n) time, since `pairwise` gives each pair of neighbours once.",
-        "A list with fewer than 2 entries has no neighbours and gives 0.",
+        "It looks at each pair once, so it takes O(n) time.",
+        "A single entry has no neighbours and gives 0.",
     ),
     choose=_choose_change,
     inputs=_change_inputs,

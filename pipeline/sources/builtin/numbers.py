@@ -33,7 +33,7 @@ RANGE_SUM = Family(
     parameters={"n": NUMBERS},
     requests=(
         "adds up the {terms} from {first} to `{n}` and raises ValueError if `{n}` is below {first}",
-        "returns the sum of the {terms} from {first} up to and including `{n}`, or a ValueError below {first}",
+        "returns the sum of the {terms} from {first} up to and including `{n}`, with ValueError below {first}",
     ),
     summary="adds up the {terms} from {first} to `{n}`",
     remark="Add up the {terms} from {first} to {n}.",
@@ -48,8 +48,8 @@ RANGE_SUM = Family(
         "    return total\n"
     ),
     explanations=(
-        "The range ends at `{n}` itself because of the + 1. The loop takes O(n) time.",
-        "It takes O(n) time, and a number below {first} raises ValueError.",
+        "The range ends at `{n}` because of the + 1.",
+        "It takes O(n) time.",
     ),
     choose=_choose_range,
     inputs=_range_inputs,
@@ -60,7 +60,7 @@ RANGE_SUM = Family(
 def _choose_boxes(random: Random) -> Facts:
     direction, function = random.choice((("up", "ceil"), ("down", "floor")))
     facts: Facts = {"direction": direction, "function": function}
-    return {**facts, "part": random.randint(2, 12), "spare": random.randint(1, 9)}
+    return {**facts, "part": random.randint(2, 12)}
 
 
 def _boxes_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -72,7 +72,7 @@ def _boxes(facts: Facts, amount: int) -> int:
     if amount < 0:
         raise ValueError
     whole, rest = divmod(amount, facts["part"])
-    return int(whole + facts["spare"] + (rest > 0 and facts["direction"] == "up"))
+    return int(whole + 1 + (rest > 0 and facts["direction"] == "up"))
 
 
 BOXES = Family(
@@ -80,11 +80,11 @@ BOXES = Family(
     verbs=("pack", "fit", "split", "share"),
     parameters={"n": NUMBERS},
     requests=(
-        "divides `{n}` by {part}, rounds {direction} and adds {spare}, with ValueError if `{n}` is negative",
-        "returns `{n}` over {part} rounded {direction} plus {spare} and raises ValueError below 0",
+        "divides `{n}` by {part}, rounds {direction} and adds 1, with ValueError if `{n}` is negative",
+        "returns `{n}` over {part} rounded {direction} plus 1 and raises ValueError below 0",
     ),
-    summary="divides by {part}, rounds {direction} and adds {spare}",
-    remark="Divide by {part}, round {direction} and add {spare}.",
+    summary="divides by {part}, rounds {direction} and adds 1",
+    remark="Divide by {part}, round {direction} and add 1.",
     code=(
         "import math\n"
         "\n"
@@ -92,11 +92,11 @@ BOXES = Family(
         "{note}"
         "    if {n} < 0:\n"
         '        raise ValueError("negative")\n'
-        "    return math.{function}({n} / {part}) + {spare}\n"
+        "    return math.{function}({n} / {part}) + 1\n"
     ),
     explanations=(
-        "`math.{function}` rounds {direction}, and the time is O(1). A negative number raises ValueError.",
-        "At 0 the result is {spare}. A negative number raises ValueError.",
+        "`math.{function}` rounds {direction}.",
+        "At 0 the result is 1.",
     ),
     choose=_choose_boxes,
     inputs=_boxes_inputs,
@@ -105,18 +105,16 @@ BOXES = Family(
 
 
 def _choose_clamp(random: Random) -> Facts:
-    low = random.randint(1, 15)
-    return {"low": low, "high": low + random.randint(2, 15), "below": random.choice(EMPTY)}
+    return {"high": random.randint(2, 20), "below": random.choice(EMPTY)}
 
 
 def _clamp_inputs(random: Random, facts: Facts) -> list[Arguments]:
-    low, high = facts["low"], facts["high"]
-    edges = (low - 1, low, low + 1, high - 1, high, high + 1)
-    return [[0], *([number] for number in edges), [high + random.randint(2, 20)]]
+    high = facts["high"]
+    return [[number] for number in (-9, -2, 0, 1, high - 1, high, high + 1, high + random.randint(2, 20))]
 
 
 def _clamp(facts: Facts, number: int) -> Any:
-    return facts["below"] if number < facts["low"] else sorted((number, facts["high"]))[0]
+    return facts["below"] if number < 0 else sorted((number, facts["high"]))[0]
 
 
 CLAMP = Family(
@@ -124,23 +122,23 @@ CLAMP = Family(
     verbs=("clamp", "bound", "cap", "restrict"),
     parameters={"n": NUMBERS},
     requests=(
-        "limits `{n}` to at most {high} and returns {below} if it is below {low}",
-        "returns {below} if `{n}` is below {low}, {high} if it is above {high}, and else `{n}`",
+        "returns {below} if `{n}` is below 0 and limits it to at most {high}",
+        "returns {below} below 0, {high} above {high} and else `{n}` itself",
     ),
-    summary="limits `{n}` to at most {high}",
-    remark="Limit {n} to at most {high}.",
+    summary="returns {below} below 0 and at most {high}",
+    remark="Return {n}, but at most {high}.",
     code=(
         "def {name}({n}):\n"
         "{note}"
-        "    if {n} < {low}:\n"
+        "    if {n} < 0:\n"
         "        return {below}\n"
         "    if {n} > {high}:\n"
         "        return {high}\n"
         "    return {n}\n"
     ),
     explanations=(
-        "Anything from {low} to {high} comes back as it is, and less than {low} gives {below}.",
-        "The time is O(1). A number below {low} gives {below}.",
+        "Less than 0 gives {below}.",
+        "It takes O(1) time.",
     ),
     choose=_choose_clamp,
     inputs=_clamp_inputs,

@@ -10,7 +10,7 @@ from pipeline.sources.builtin.words import NUMBERS
 
 def _choose_steps(random: Random) -> Facts:
     action, sign = random.choice((("multiplies by", "*"), ("adds", "+")))
-    return {"action": action, "sign": sign, "change": random.randint(2, 12), "start": random.randint(1, 12)}
+    return {"action": action, "sign": sign, "change": random.randint(2, 12)}
 
 
 def _steps_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -19,8 +19,8 @@ def _steps_inputs(random: Random, facts: Facts) -> list[Arguments]:
 
 def _steps(facts: Facts, count: int) -> int:
     steps = max(count, 0)
-    start, change = facts["start"], facts["change"]
-    return int(start * change**steps if facts["sign"] == "*" else start + change * steps)
+    change = facts["change"]
+    return int(change**steps if facts["sign"] == "*" else 1 + change * steps)
 
 
 STEPS = Family(
@@ -28,17 +28,15 @@ STEPS = Family(
     verbs=("grow", "repeat", "build", "climb"),
     parameters={"n": NUMBERS},
     requests=(
-        "starts at {start} and {action} {change} in each of `{n}` recursive steps, with {start} if `{n}` is 0 or less",
-        "is recursive: it returns {start} if `{n}` is 0 or less and else {action} {change} after the smaller case",
+        "starts at 1 and {action} {change} in each of `{n}` recursive steps, if there are any",
+        "is recursive, starts at 1 if `{n}` is 0 or less and {action} {change} in each step above",
     ),
-    summary="starts at {start} and {action} {change} in each step",
-    remark="Start at {start}; each step {action} {change}.",
-    code=(
-        "def {name}({n}):\n{note}    if {n} <= 0:\n        return {start}\n    return {name}({n} - 1) {sign} {change}\n"
-    ),
+    summary="starts at 1 and {action} {change} in each step",
+    remark="Start at 1; each step {action} {change}.",
+    code=("def {name}({n}):\n{note}    if {n} <= 0:\n        return 1\n    return {name}({n} - 1) {sign} {change}\n"),
     explanations=(
-        "The base case returns {start} when `{n}` is 0 or less. It makes O(n) calls.",
-        "Each call goes down by 1 until the base case returns {start}, so it takes O(n) time.",
+        "The base case returns 1.",
+        "It makes O(n) calls.",
     ),
     choose=_choose_steps,
     inputs=_steps_inputs,
@@ -47,7 +45,7 @@ STEPS = Family(
 
 
 def _choose_memo(random: Random) -> Facts:
-    return {"back": random.randint(2, 9), "start": random.randint(1, 12)}
+    return {"back": random.randint(2, 9)}
 
 
 def _memo_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -57,7 +55,7 @@ def _memo_inputs(random: Random, facts: Facts) -> list[Arguments]:
 
 def _memo(facts: Facts, place: int) -> int:
     back = facts["back"]
-    terms = [facts["start"]] * back
+    terms = [1] * back
     while len(terms) <= place:
         terms.append(terms[-1] + terms[-back])
     return int(terms[max(place, 0)])
@@ -68,11 +66,11 @@ MEMO = Family(
     verbs=("term", "series", "chain", "recall"),
     parameters={"n": NUMBERS},
     requests=(
-        "returns {start} if `{n}` is below {back} and else the cached sum of the terms 1 and {back} places before",
-        "uses `cache`: a term is {start} below place {back}, and later the sum of the terms 1 and {back} places before",
+        "returns 1 if `{n}` is below {back} and else the cached sum of the terms 1 and {back} before",
+        "uses `cache` and returns 1 below {back} and else the sum of the terms 1 and {back} before",
     ),
-    summary="adds the terms 1 and {back} places before",
-    remark="Add the terms 1 and {back} places before.",
+    summary="returns 1 below {back} and else adds two terms",
+    remark="Add the terms 1 and {back} before.",
     code=(
         "from functools import cache\n"
         "\n"
@@ -80,12 +78,12 @@ MEMO = Family(
         "def {name}({n}):\n"
         "{note}"
         "    if {n} < {back}:\n"
-        "        return {start}\n"
+        "        return 1\n"
         "    return {name}({n} - 1) + {name}({n} - {back})\n"
     ),
     explanations=(
-        "The cache keeps each term, so it takes O(n) time. Below {back} the base case returns {start}.",
-        "Without the cache the calls would grow fast. The base case returns {start}.",
+        "The cache keeps each term, so it takes O(n) time.",
+        "The base case returns 1.",
     ),
     choose=_choose_memo,
     inputs=_memo_inputs,

@@ -7,11 +7,11 @@ from random import Random
 from pipeline.sources.builtin.family import Arguments, Facts, Family
 from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, SAMPLE, TEXTS, integers
 
-_LETTERS = "abcdeilnorst"
+_LETTERS = "aeiou"
 
 
 def _choose_letter(random: Random) -> Facts:
-    return {"letter": random.choice(_LETTERS), "first": random.randint(1, 9)}
+    return {"letter": random.choice(_LETTERS), "first": random.randint(1, 6)}
 
 
 def _letter_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -30,10 +30,10 @@ LETTER_WALK = Family(
     parameters={"text": TEXTS},
     requests=(
         'lists each index of the letter "{letter}" in `{text}` from index {first} on',
-        'starts at index {first} of `{text}` and collects where the letter "{letter}" stands',
+        'collects where the letter "{letter}" stands in `{text}` from index {first} on',
     ),
-    summary='lists where "{letter}" stands from index {first} on',
-    remark='List where "{letter}" stands from index {first} on.',
+    summary='lists the letter "{letter}" from index {first} on',
+    remark='List the letter "{letter}" from index {first} on.',
     code=(
         "def {name}({text}):\n"
         "{note}"
@@ -44,8 +44,8 @@ LETTER_WALK = Family(
         "    return found\n"
     ),
     explanations=(
-        "The walk begins at index {first} and takes O(n) time. An empty string gives an empty list.",
-        "Nothing before index {first} is looked at, and the last index is `len({text}) - 1`.",
+        "The walk takes O(n) time.",
+        "Nothing before index {first} is looked at.",
     ),
     choose=_choose_letter,
     inputs=_letter_inputs,
@@ -55,7 +55,7 @@ LETTER_WALK = Family(
 
 def _choose_search(random: Random) -> Facts:
     relation, sign = random.choice(list(RELATIONS.items()))
-    return {"relation": relation, "sign": sign, "limit": random.randint(2, 20), "missing": random.choice(EMPTY)}
+    return {"relation": relation, "sign": sign, "limit": random.randint(2, 12), "missing": random.choice(EMPTY)}
 
 
 def _search_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -78,9 +78,9 @@ WHILE_SEARCH = Family(
     parameters={"xs": LISTS},
     requests=(
         "returns the index of the first entry {relation} {limit}, or {missing} if there is none",
-        "uses a while loop to find the first entry {relation} {limit} and returns its index, or {missing} without one",
+        "uses a while loop to find the index of the first entry {relation} {limit}, or {missing} if there is none",
     ),
-    summary="finds the first entry {relation} {limit}",
+    summary="finds the first entry {relation} {limit}, or gives {missing}",
     remark="Find the first entry {relation} {limit}.",
     code=(
         "def {name}({xs}):\n"
@@ -93,8 +93,8 @@ WHILE_SEARCH = Family(
         "    return {missing}\n"
     ),
     explanations=(
-        "The loop stops at the first match, so it takes O(n) time at most. Without a match it returns {missing}.",
-        "It reads the list from the left and gives {missing} when nothing matches.",
+        "The loop stops at the first match.",
+        "It takes O(n) time and gives {missing} without a match.",
     ),
     choose=_choose_search,
     inputs=_search_inputs,

@@ -44,7 +44,7 @@ WINDOWS = Family(
     requests=(
         "returns the {result} of each window of {width} entries and raises ValueError for a shorter list",
         "slides a window of {width} entries over a list and gives the {result} of each, "
-        "or a ValueError if the list is shorter",
+        "with ValueError for a shorter list",
     ),
     summary="gives the {result} of each window of {width} entries",
     remark="Give the {result} of each window of {width} entries.",
@@ -57,8 +57,8 @@ WINDOWS = Family(
         "    return [{fold}({xs}[i:i + {width}]) for i in starts]\n"
     ),
     explanations=(
-        "A list of n entries has n - {width} + 1 windows, each with {width} entries.",
-        "It takes O(n) time for a fixed width of {width}. A shorter list raises ValueError.",
+        "A list of n entries has n - {width} + 1 windows.",
+        "A list of fewer than {width} entries raises ValueError.",
     ),
     choose=_choose_window,
     inputs=_window_inputs,
@@ -67,18 +67,18 @@ WINDOWS = Family(
 
 
 def _choose_trim(random: Random) -> Facts:
-    return {"front": random.randint(1, 6), "back": random.randint(1, 6)}
+    return {"width": random.randint(1, 9)}
 
 
 def _trim_inputs(random: Random, facts: Facts) -> list[Arguments]:
-    ends = facts["front"] + facts["back"]
+    ends = 2 * facts["width"]
     return [[random.sample(range(2, 30), length)] for length in (0, 1, ends, ends + 1, ends + 3)]
 
 
 def _trimmed_product(facts: Facts, values: list[int]) -> int:
     if not values:
         raise ValueError
-    kept = range(facts["front"], len(values) - facts["back"])
+    kept = range(facts["width"], len(values) - facts["width"])
     return math.prod(values[index] for index in kept)
 
 
@@ -87,12 +87,11 @@ TRIM = Family(
     verbs=("trim", "cut", "crop", "shorten"),
     parameters={"xs": LISTS},
     requests=(
-        "multiplies a list without its first {front} and last {back} entries and raises ValueError for an empty list",
-        "drops {front} entries at the front and {back} at the back and multiplies the rest, "
-        "with ValueError for an empty list",
+        "multiplies all but the first and last {width} entries and raises ValueError for an empty list",
+        "drops the first and last {width} entries and multiplies the rest, with ValueError for an empty list",
     ),
-    summary="multiplies all but the first {front} and last {back} entries",
-    remark="Multiply all but the first {front} and last {back} entries.",
+    summary="multiplies all but the first and last {width} entries",
+    remark="Multiply all but the first and last {width} entries.",
     code=(
         "from math import prod\n"
         "\n"
@@ -100,11 +99,11 @@ TRIM = Family(
         "{note}"
         "    if not {xs}:\n"
         '        raise ValueError("empty list")\n'
-        "    return prod({xs}[{front}:-{back}])\n"
+        "    return prod({xs}[{width}:-{width}])\n"
     ),
     explanations=(
-        "The slice skips {front} entries at the front and {back} at the back. The product of no entries is 1.",
-        "It takes O(n) time. An empty list raises ValueError.",
+        "An empty list raises ValueError.",
+        "The product of no entries is 1.",
     ),
     choose=_choose_trim,
     inputs=_trim_inputs,
@@ -140,10 +139,10 @@ MIDDLE = Family(
     verbs=("centre", "middle", "rank", "judge"),
     parameters={"xs": LISTS},
     requests=(
-        "returns the {centre} of a list after its first {skip} entries, or {empty} if none are left",
-        "skips {skip} entries and gives the {centre} of the rest, with {empty} if nothing is left",
+        "returns the {centre} after the first {skip} entries, or {empty} if none are left",
+        "skips the first {skip} entries and gives the {centre} of the rest, or {empty} if none are left",
     ),
-    summary="gives the {centre} after the first {skip} entries",
+    summary="gives the {centre} after the first {skip} entries, or {empty}",
     remark="Give the {centre} after the first {skip} entries.",
     code=(
         "from statistics import {function}\n"
@@ -155,8 +154,8 @@ MIDDLE = Family(
         "    return {function}({xs}[{skip}:])\n"
     ),
     explanations=(
-        "The guard returns {empty} when no entry is left after {skip}.",
-        "`{function}` sees only what follows the first {skip} entries, and a list that is too short gives {empty}.",
+        "It returns {empty} when nothing is left.",
+        "A list of at most {skip} entries gives {empty}.",
     ),
     choose=_choose_middle,
     inputs=_middle_inputs,

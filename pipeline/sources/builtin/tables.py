@@ -9,18 +9,18 @@ from pipeline.sources.builtin.words import AMOUNTS, COMPARE, KEYS, LISTS, TABLES
 
 
 def _choose_lookup(random: Random) -> Facts:
-    return {"default": random.randint(1, 20), "skip": random.randint(1, 9)}
+    return {"default": random.randint(1, 12)}
 
 
 def _lookup_inputs(random: Random, facts: Facts) -> list[Arguments]:
-    skip = facts["skip"]
     table = {"a": random.randint(21, 40), "b": random.randint(41, 60)}
-    keys = (["a"] * skip, ["b"] * skip + ["a"], ["a"] * skip + ["c"], ["b"] * (skip - 1) + ["a", "b", "c", "a"])
-    return [[{}, []], [{}, ["a"] * (skip + 1)], *([table, names] for names in keys)]
+    typical = random.choices(["a", "b", "c"], k=5)
+    keys = (["a"], ["b", "a"], ["a", "c"], ["a", "b", "c", "a"], typical)
+    return [[{}, []], [{}, ["a", "b"]], *([table, names] for names in keys)]
 
 
 def _lookup(facts: Facts, table: dict[str, int], keys: list[str]) -> int:
-    counted = keys[facts["skip"] :]
+    counted = keys[1:]
     return sum(table[key] if key in table else facts["default"] for key in counted)
 
 
@@ -29,22 +29,22 @@ LOOKUP = Family(
     verbs=("price", "charge", "weigh", "bill"),
     parameters={"table": TABLES, "keys": KEYS},
     requests=(
-        "adds up the value in `{table}` of all but the first {skip} `{keys}`, where a missing key counts {default}",
-        "skips {skip} `{keys}` and adds up what `{table}` holds for the rest, with {default} for a missing key",
+        "adds up what `{table}` holds for all but the first of `{keys}`, with {default} for a missing key",
+        "skips the first of `{keys}` and adds up what `{table}` holds for the rest, with {default} for a missing key",
     ),
-    summary="adds up values after the first {skip} `{keys}`",
+    summary="skips the first of `{keys}`, with {default} for a missing key",
     remark="Add up the values, with {default} for a missing key.",
     code=(
         "def {name}({table}, {keys}):\n"
         "{note}"
         "    total = 0\n"
-        "    for key in {keys}[{skip}:]:\n"
+        "    for key in {keys}[1:]:\n"
         "        total += {table}.get(key, {default})\n"
         "    return total\n"
     ),
     explanations=(
-        "A missing key counts {default}, so no KeyError is raised.",
-        "Each look-up is O(1), so it takes O(n) time. A missing key counts {default}.",
+        "A missing key counts {default}.",
+        "Each look-up takes O(1) time.",
     ),
     choose=_choose_lookup,
     inputs=_lookup_inputs,
@@ -93,8 +93,8 @@ REPEATS = Family(
         "    return sorted(x for x in counts if counts[x] {sign} {times})\n"
     ),
     explanations=(
-        "Counting is O(n), and an empty list raises ValueError.",
-        "Each entry is given once, in sorted order. An empty list raises ValueError.",
+        "Counting takes O(n) time.",
+        "An empty list raises ValueError.",
     ),
     choose=_choose_repeats,
     inputs=_repeats_inputs,

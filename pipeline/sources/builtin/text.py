@@ -48,8 +48,8 @@ WORDS = Family(
         "    return [part for part in found if len(part) {sign} {length}]\n"
     ),
     explanations=(
-        "The pattern finds the {kind} in one pass, so it takes O(n) time.",
-        "The {kind} keep their order, and an empty string gives an empty list.",
+        "The {kind} keep their order.",
+        "It takes O(n) time.",
     ),
     choose=_choose_words,
     inputs=_words_inputs,
@@ -58,8 +58,7 @@ WORDS = Family(
 
 _CLASSES = {
     "digits": ("digits", "4"),
-    "capital letters": ("ascii_uppercase", "R"),
-    "small letters": ("ascii_lowercase", "k"),
+    "capitals": ("ascii_uppercase", "R"),
     "punctuation marks": ("punctuation", "!"),
     "spaces": ("whitespace", " "),
 }
@@ -107,7 +106,7 @@ CHARACTERS = Family(
     ),
     explanations=(
         "It looks at each character once, so it takes O(n) time.",
-        "The comparison gives True or False. An empty string has 0 {kind}.",
+        "An empty string has 0 {kind}.",
     ),
     choose=_choose_characters,
     inputs=_characters_inputs,

@@ -10,10 +10,9 @@ from typing import Any
 Words = tuple[str, ...]
 
 NOUNS: Words = (
-    "apples", "birds", "boats", "books", "boxes", "cards", "chairs", "clouds", "coins", "cups", "doors", "eggs",
-    "flags", "forms", "games", "gifts", "hats", "keys", "lamps", "leaves", "maps", "notes", "pages", "pens", "plants",
-    "plates", "rings", "roads", "rocks", "rooms", "seeds", "ships", "shoes", "songs", "stars", "stones", "teams",
-    "tiles", "trees", "wheels",
+    "apples", "birds", "boats", "books", "cards", "chairs", "clouds", "coins", "cups", "doors", "eggs", "flags",
+    "games", "gifts", "hats", "lamps", "leaves", "maps", "pages", "pens", "plants", "rings", "roads", "rocks", "rooms",
+    "seeds", "ships", "shoes", "songs", "stars", "trees", "wheels",
 )  # fmt: skip
 """The second half of function names. None is a parameter name, so a copied name cannot be mistaken for one."""
 
@@ -36,10 +35,10 @@ OPENING: Words = (
     "This version of `{name}` {summary}.",
 )
 
-NOTES: Words = ("", "", '    """{remark}"""\n', "    # {remark}\n")
-"""Half of the functions carry a docstring or a comment."""
+NOTES: Words = ("", "", "", '    """{remark}"""\n', "    # {remark}\n")
+"""Two functions in five carry a docstring or a comment."""
 
-EMPTY: tuple[int | None, ...] = (-1, -2, -3, None)
+EMPTY: tuple[int | None, ...] = (-1, None)
 """What a guard returns on empty input. Never what the code would give without the guard, so that dropping it shows."""
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {

@@ -1,0 +1,153 @@
+"""Improper handling of edge cases: a guard, a `try`, or a fallback is gone.
+
+Recognised relative to a good answer: the same tree without one of its guards.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline.errors.answers import Code, code_of
+from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.executions import compare
+from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
+from pipeline.errors.trees import compare_answers
+from pipeline.records import FunctionTest
+from pipeline.spans import Edit, edit_at
+
+NAME = "improper-handling-of-edge-cases"
+
+
+class EdgeCases:
+    """Takes one precaution away."""
+
+    name: str = NAME
+    level: Level = "executed"
+
+    def propose(self, response: str) -> list[Edit]:
+        code = code_of(response)
+        if code is None:
+            return []
+        edits = {*_without_guards(code), *_without_try(code), *_without_fallbacks(code)}
+        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+
+    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+        """Confirmed where the answers differ on an edge case, and agree on an ordinary input, on most of them."""
+        seen = compare(good, bad, tests, execute)
+        if isinstance(seen, str):
+            return Verification(False, self.level, seen)
+        edges = {index for index, test in enumerate(tests) if is_edge_case(test)}
+        differing = sum(index in edges for index in seen.differing)
+        agreeing = sum(index not in edges for index in seen.agreeing)
+        ordinary = len(tests) - len(edges)
+        if not seen.differing:
+            return Verification(False, self.level, f"equivalent: no difference on {len(tests)} tests")
+        if not differing:
+            return Verification(False, self.level, "differs on ordinary inputs only")
+        if 2 * agreeing <= ordinary or not agreeing:
+            return Verification(False, self.level, f"agrees on {agreeing} of {ordinary} ordinary inputs only")
+        reason = (
+            f"differs on {differing} of {len(edges)} edge cases, agrees on {agreeing} of {ordinary} ordinary inputs"
+        )
+        return Verification(True, self.level, reason)
+
+    def recognise(
+        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+    ) -> Finding | Unscored:
+        compared = compare_answers(response, reference)
+        if isinstance(compared, Unscored):
+            return compared
+        missing = [difference for difference in compared if difference.kind == "guard"]
+        if missing:
+            return Finding(True, missing[0].explanation, missing[0].start, missing[0].end)
+        return Finding(False, "every guard of the good answer is there")
+
+
+def is_edge_case(test: FunctionTest) -> bool:
+    """Whether the call is refused, or an argument is empty, None, below two, or a single element (ERRORS.md)."""
+    if test.raises:
+        return True
+    arguments = json.loads(test.arguments)
+    return any(_is_edge(argument) for argument in arguments)
+
+
+def _is_edge(value: Any) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, str | list | dict):
+        return len(value) < 2 or (isinstance(value, str) and not value.strip())
+    return not isinstance(value, bool) and value < 2
+
+
+def _without_guards(code: Code) -> Iterator[Edit]:
+    for guard in opening_guards(code.tree):
+        place = code.whole_lines(guard)
+        if place is not None:
+            yield edit_at(code.answer, *place, "", NAME)
+
+
+def _without_try(code: Code) -> Iterator[Edit]:
+    for node in code.nodes:
+        attempt = plain_try(node)
+        place = code.whole_lines(attempt) if attempt else None
+        body = _dedented_body(code, attempt) if attempt else None
+        if place is not None and body is not None:
+            yield edit_at(code.answer, *place, body, NAME)
+
+
+def _dedented_body(code: Code, attempt: ast.Try) -> str | None:
+    """The body's own lines, moved left to where `try` stands; None where a line does not allow it."""
+    first, last = attempt.body[0], attempt.body[-1]
+    if first.lineno == attempt.lineno or last.end_lineno == attempt.handlers[0].lineno or _has_long_string(attempt):
+        return None
+    opening = code.lines[attempt.lineno - 1]
+    outer = code.answer[opening.start : code.start(attempt)]
+    inner = code.answer[code.lines[first.lineno - 1].start : code.start(first)]
+    lines = []
+    for line in code.lines[attempt.lineno : attempt.handlers[0].lineno - 1]:
+        text = code.answer[line.start : line.next]
+        if text.strip() and not text.startswith(inner):
+            return None
+        lines.append(outer + text[len(inner) :] if text.strip() else text)
+    return "".join(lines)
+
+
+def _has_long_string(attempt: ast.Try) -> bool:
+    """Whether a string in it spans lines, whose indentation belongs to its value."""
+    strings = (node for node in ast.walk(attempt) if isinstance(node, ast.Constant | ast.JoinedStr))
+    return any(node.lineno != node.end_lineno for node in strings)
+
+
+def _without_fallbacks(code: Code) -> Iterator[Edit]:
+    for node in code.nodes:
+        kept, found, keyword = fallback(node), looked_up(node), default_keyword(node)
+        if kept is not None and _is_value(code, node):
+            yield from _cut(code, code.end(kept), code.end(node), r"[ \t]*(or|if)\b")
+        elif found is not None:
+            yield from _indexed(code, node, *found)
+        elif keyword is not None and isinstance(node, ast.Call):
+            before = max((*node.args, *(k.value for k in node.keywords[:-1])), key=code.end)
+            yield from _cut(code, code.end(before), code.end(keyword), r"[ \t]*,\s*default\b")
+
+
+def _is_value(code: Code, node: ast.AST) -> bool:
+    """Whether the expression is a value that something is done with, not a condition."""
+    parent = code.parents.get(node)
+    return not isinstance(parent, ast.If | ast.While | ast.IfExp | ast.BoolOp | ast.UnaryOp | ast.comprehension)
+
+
+def _cut(code: Code, start: int, end: int, pattern: str) -> Iterator[Edit]:
+    """Delete from `start` to `end` where what goes begins as expected: no parenthesis or comment between."""
+    if re.match(pattern, code.answer[start:end]):
+        yield edit_at(code.answer, start, end, "", NAME)
+
+
+def _indexed(code: Code, node: ast.AST, table: ast.expr, key: ast.expr) -> Iterator[Edit]:
+    """`.get(k, d)` -> `[k]`."""
+    start, first, end = code.end(table), code.start(key), code.end(node)
+    if re.fullmatch(r"\.get\([ \t]*", code.answer[start:first]):
+        yield edit_at(code.answer, start, end, f"[{code.source(key)}]", NAME)

@@ -1,0 +1,224 @@
+"""Compares an answer's syntax tree with the good answer's, and finds the ways in which they may differ.
+
+Names of local variables, docstrings, comments, annotations, imports and error messages are free. What is left must be
+equal but for boundaries that are off by one and guards that are missing; anything else makes two answers incomparable.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pipeline.errors.answers import Code, code_of, functions, integer
+from pipeline.errors.base import Unscored
+from pipeline.errors.boundaries import bounds
+from pipeline.errors.guards import default_keyword, fallback, is_docstring, looked_up, opening_guards, plain_try
+
+MOST_STEPS = 50_000
+"""Nodes compared before two trees count as incomparable: nested fallbacks can be matched in exponentially many ways."""
+
+IGNORED = frozenset({"ctx", "annotation", "returns", "type_comment", "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference, at ``answer[start:end]``; where something is missing, the place where it should be."""
+
+    kind: Literal["boundary", "guard"]
+    explanation: str
+    start: int
+    end: int
+
+
+Differences = list[Difference] | None
+"""None: the trees differ in more than boundaries and guards."""
+
+
+def compare_answers(response: str, reference: str | None) -> list[Difference] | Unscored:
+    """The differences of an answer from the good answer to the same prompt, in order of position."""
+    if reference is None:
+        return Unscored("there is no good answer to compare with")
+    good, code = code_of(reference), code_of(response)
+    if good is None or code is None:
+        return Unscored(f"the {'good answer' if good is None else 'answer'} holds no Python that parses")
+    found = Comparison(_with_plain_names(good), _with_plain_names(code)).run()
+    if found is None:
+        return Unscored("the answer is built differently from the good one")
+    return sorted(found, key=lambda difference: (difference.start, difference.end))
+
+
+class Comparison:
+    """One good program and one answer's, walked side by side."""
+
+    def __init__(self, good: Code, code: Code) -> None:
+        self.good, self.code = good, code
+        self.bounds = {*bounds(good.nodes), *bounds(code.nodes)}
+        self.guards = set(opening_guards(good.tree))
+        self.steps = 0
+
+    def run(self) -> Differences:
+        return self.statements(self.good.tree.body, self.code.tree.body)
+
+    def nodes(self, good: ast.AST, node: ast.AST) -> Differences:
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            return None
+        plain = self.same_kind(good, node)
+        if plain is not None:
+            return plain
+        if (good in self.bounds or node in self.bounds) and self.is_shifted(good, node):
+            return [self.difference("boundary", good, node)]
+        if self.lost_fallback(good, node):
+            return [self.difference("guard", good, node)]
+        return None
+
+    def same_kind(self, good: ast.AST, node: ast.AST) -> Differences:
+        if type(good) is not type(node):
+            return None
+        if isinstance(good, ast.Raise) and isinstance(node, ast.Raise):
+            return self.values(_raised(good), _raised(node))
+        if isinstance(good, ast.Compare) and isinstance(node, ast.Compare):
+            return self.comparisons(good, node)
+        found: list[Difference] = []
+        for name in good._fields:
+            if name not in IGNORED:
+                inner = self.values(getattr(good, name, None), getattr(node, name, None))
+                if inner is None:
+                    return None
+                found += inner
+        return found
+
+    def values(self, good: object, value: object) -> Differences:
+        if isinstance(good, ast.AST) and isinstance(value, ast.AST):
+            return self.nodes(good, value)
+        if isinstance(good, list) and isinstance(value, list):
+            if all(isinstance(item, ast.stmt) for item in [*good, *value]):
+                return self.statements(good, value)
+            return self.elements(good, value)
+        return [] if type(good) is type(value) and good == value else None
+
+    def elements(self, good: list[object], values: list[object]) -> Differences:
+        if len(good) != len(values):
+            return None
+        found: list[Difference] = []
+        for left, right in zip(good, values, strict=True):
+            inner = self.values(left, right)
+            if inner is None:
+                return None
+            found += inner
+        return found
+
+    def comparisons(self, good: ast.Compare, node: ast.Compare) -> Differences:
+        sides = self.elements([good.left, *good.comparators], [node.left, *node.comparators])
+        if sides is None or len(good.ops) != len(node.ops):
+            return None
+        pairs = [(type(left), type(right)) for left, right in zip(good.ops, node.ops, strict=True)]
+        if any(
+            left is not right and {left, right} not in ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE}) for left, right in pairs
+        ):
+            return None
+        moved = any(left is not right for left, right in pairs)
+        return [*sides, self.difference("boundary", good, node)] if moved else sides
+
+    def is_shifted(self, good: ast.AST, node: ast.AST) -> bool:
+        """Whether two boundaries differ by one, in a constant or as `x` from `x + 1` and `x - 1`."""
+        left, right = integer(_expression(good)), integer(_expression(node))
+        if left is not None and right is not None:
+            return abs(left - right) == 1
+        if isinstance(good, ast.BinOp) and isinstance(node, ast.BinOp) and type(good.op) is type(node.op):
+            left, right = integer(good.right), integer(node.right)
+            if left is not None and right is not None and abs(left - right) == 1:
+                return isinstance(good.op, ast.Add | ast.Sub) and self.same_kind(good.left, node.left) == []
+        return self.is_one_more(good, node) or self.is_one_more(node, good, turned=True)
+
+    def is_one_more(self, larger: ast.AST, smaller: ast.AST, *, turned: bool = False) -> bool:
+        if (
+            not isinstance(larger, ast.BinOp)
+            or not isinstance(larger.op, ast.Add | ast.Sub)
+            or integer(larger.right) != 1
+        ):
+            return False
+        return self.nodes(*((smaller, larger.left) if turned else (larger.left, smaller))) == []
+
+    def lost_fallback(self, good: ast.AST, node: ast.AST) -> bool:
+        kept, found = fallback(good), looked_up(good)
+        if kept is not None and self.nodes(kept, node) == []:
+            return True
+        if found is not None and isinstance(node, ast.Subscript):
+            return self.nodes(found[0], node.value) == [] and self.nodes(found[1], node.slice) == []
+        if default_keyword(good) is None or not isinstance(good, ast.Call) or not isinstance(node, ast.Call):
+            return False
+        bare = ast.Call(good.func, good.args, good.keywords[:-1])
+        return self.same_kind(bare, node) == []
+
+    def statements(self, good: list[ast.stmt], body: list[ast.stmt]) -> Differences:
+        """Two bodies in step; a guard or a `try` that only the good one has is a difference, others end it."""
+        left, right = _that_count(good), _that_count(body)
+        found: list[Difference] = []
+        while left:
+            inner = self.nodes(left[0], right[0]) if right else None
+            if inner is not None:
+                found, left, right = found + inner, left[1:], right[1:]
+            elif left[0] in self.guards:
+                found.append(self.missing(left[0], body, right))
+                left = left[1:]
+            elif (attempt := plain_try(left[0])) is not None:
+                rest = self.statements([*attempt.body, *left[1:]], right)
+                return None if rest is None else [*found, self.missing(attempt, body, right), *rest]
+            else:
+                return None
+        return None if right else found
+
+    def missing(self, guard: ast.stmt, body: list[ast.stmt], right: list[ast.stmt]) -> Difference:
+        place = self.code.start(right[0]) if right else self.code.end(body[-1]) if body else 0
+        opening = self.good.source(guard).splitlines()[0]
+        return Difference("guard", f"`{opening}` of the good answer is missing", place, place)
+
+    def difference(self, kind: Literal["boundary", "guard"], good: ast.AST, node: ast.AST) -> Difference:
+        here, there = self.code.source(node), self.good.source(good)
+        return Difference(
+            kind, f"`{here}` where the good answer has `{there}`", self.code.start(node), self.code.end(node)
+        )
+
+
+def _expression(node: ast.AST) -> ast.expr | None:
+    return node if isinstance(node, ast.expr) else None
+
+
+def _raised(node: ast.Raise) -> ast.AST | None:
+    """What is raised, without its message."""
+    return node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+
+
+def _that_count(body: list[ast.stmt]) -> list[ast.stmt]:
+    return [item for item in body if not is_docstring(item) and not isinstance(item, ast.Import | ast.ImportFrom)]
+
+
+def _with_plain_names(code: Code) -> Code:
+    """The same program with each function's parameters and variables numbered in order of appearance."""
+    tree = copy.deepcopy(code.tree)
+    outer = [function for function in functions(tree) if function in tree.body]
+    for function in outer:
+        _rename(function, _local_names(function))
+    return replace(code, tree=tree)
+
+
+def _local_names(function: ast.AST) -> dict[str, str]:
+    found = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            found.append((0, node.lineno, node.col_offset, node.arg))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.append((1, node.lineno, node.col_offset, node.id))
+    ordered = dict.fromkeys(name for *_, name in sorted(found))
+    return {name: f"local {number}" for number, name in enumerate(ordered)}
+
+
+def _rename(function: ast.AST, names: dict[str, str]) -> None:
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            node.arg = names[node.arg]
+        elif isinstance(node, ast.Name):
+            node.id = names.get(node.id, node.id)

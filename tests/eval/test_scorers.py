@@ -1,0 +1,173 @@
+"""Scorers of single answers. Scripted executions test the wording, the real sandbox the verdicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eval.scorers import SCORERS
+from eval.scorers.errors import score_errors
+from eval.scorers.execution import SHOWN, compile_error, explain, score_execution
+from pipeline.errors.base import Finding, Unscored
+from pipeline.records import FunctionTest, GenerationRecord, ScoreRecord
+from pipeline.sandbox.run import Execution, Outcome
+
+TESTS = (
+    FunctionTest.of("halve", 4, expected=2),
+    FunctionTest.of("halve", 7, expected=3),
+    FunctionTest.of("halve", "x", raises="TypeError"),
+)
+GOOD = "Divide:\n\n```python\ndef halve(n):\n    return n // 2\n```\nDone."
+
+
+def record(response: str, tests: tuple[FunctionTest, ...] = TESTS, reference: str = "") -> GenerationRecord:
+    return GenerationRecord("p1", "Halve a number.", response, "stop", 5, 9, reference, "test", tests)
+
+
+def code(body: str) -> str:
+    return f"```python\n{body}\n```"
+
+
+def scripted(*outcomes: Outcome, status: Any = "completed", detail: str = "") -> Any:
+    return lambda program, tests: Execution(status, outcomes, detail)
+
+
+def never(program: str, tests: Any) -> Execution:
+    raise AssertionError("nothing should have been run")
+
+
+def scores_of(found: list[ScoreRecord]) -> dict[str, tuple[float | None, str]]:
+    return {score.metric: (score.value, score.explanation) for score in found}
+
+
+def test_an_answer_without_code_fails_with_that_explanation():
+    missing = "the answer has no Python code block"
+    found = score_execution(record("Just halve it."), execute=never)
+    assert scores_of(found) == {"compiles": (0.0, missing), "passed": (0.0, missing)}
+
+
+def test_code_that_does_not_compile_is_not_run():
+    found = score_execution(record(code("def halve(n)\n    return n")), execute=never)
+    assert scores_of(found) == dict.fromkeys(("compiles", "passed"), (0.0, "SyntaxError in line 1: expected ':'"))
+
+
+def test_without_tests_passing_is_unscored_and_nothing_is_run():
+    found = score_execution(record(GOOD, tests=()), execute=never)
+    assert scores_of(found) == {
+        "compiles": (1.0, "the code compiles"),
+        "passed": (None, "unscored: the prompt has no tests"),
+    }
+
+
+def test_the_first_failing_test_is_explained():
+    run = scripted(Outcome("2"), Outcome("3.5"), Outcome(None, "KeyError", "x"))
+    found = scores_of(score_execution(record(GOOD), execute=run))
+    assert found["passed"] == (0.0, "halve(7) returned 3.5, expected 3")
+
+
+def test_an_exception_is_explained_with_its_message():
+    run = scripted(Outcome("2"), Outcome("3"), Outcome(None, "ValueError", "no\nnumber\x1b[31m"))
+    found = scores_of(score_execution(record(GOOD), execute=run))
+    assert found["passed"] == (0.0, 'halve("x") raised ValueError: no number [31m, expected TypeError')
+
+
+@pytest.mark.parametrize(
+    "execution, expected",
+    [
+        (Execution("cpu-limit", (Outcome("2"),), "limit reached"), "cpu-limit before halve(7) ended: limit reached"),
+        (Execution("crashed", (Outcome("9"),), "killed"), "halve(4) returned 9, expected 2"),
+        (Execution("load-error", (), "NameError: x"), "load-error: NameError: x"),
+        (
+            Execution("crashed", (Outcome("2"), Outcome("3"), Outcome(None, "TypeError")), "late output"),
+            "crashed: late output",
+        ),
+    ],
+)
+def test_an_early_end_is_explained(execution, expected):
+    assert explain(execution, TESTS) == expected
+
+
+def test_long_values_are_cut():
+    long = explain(Execution("completed", (Outcome("9" * 10_000),)), TESTS[:1])
+    assert len(long) < 2 * SHOWN and "..." in long
+
+
+@pytest.mark.parametrize(
+    "program, expected",
+    [
+        ("x = 1", ""),
+        ("return 1", "SyntaxError in line 1: 'return' outside function"),
+        ("x = 1 is 1", ""),
+        ("a\0b", "source code string cannot contain null bytes"),
+        ("x = " + "(" * 300 + ")" * 300, "SyntaxError in line 1: too many nested parentheses"),
+        ("x = " + "-" * 100_000 + "1", "Error"),
+    ],
+)
+def test_what_keeps_a_program_from_compiling(program, expected, recwarn):
+    assert compile_error(program) == expected or (expected and expected in compile_error(program))
+    assert not recwarn.list
+
+
+VERDICTS = [
+    (GOOD, 1.0, 1.0, "all 3 tests pass"),
+    (code("def halve(n):\n    return n / 2"), 1.0, 0.0, "halve(7) returned 3.5, expected 3"),
+    (code("def halve(n):\n    return int(n) // 2"), 1.0, 0.0, 'halve("x") raised ValueError'),
+    (code("def half(n):\n    return n // 2"), 1.0, 0.0, "halve"),
+    (code("import nowhere\ndef halve(n):\n    return n // 2"), 1.0, 0.0, "load-error: ModuleNotFoundError"),
+    (code("def halve(n):\n    while n:\n        pass"), 1.0, 0.0, "cpu-limit before halve(4) ended"),
+    (code("def halve(n):\n    raise SystemExit(0)"), 1.0, 0.0, "halve(4) raised SystemExit"),
+    (code("def halve(n):\nreturn n"), 0.0, 0.0, "IndentationError in line 2"),
+]
+
+
+@pytest.mark.parametrize("answer, compiles, passed, expected", VERDICTS)
+def test_verdicts_of_the_real_sandbox_can_be_recomputed(answer, compiles, passed, expected):
+    first, again = (SCORERS["execution"](record(answer)) for _ in range(2))
+    assert first == again
+    found = scores_of(first)
+    assert (found["compiles"][0], found["passed"][0]) == (compiles, passed)
+    assert expected in found["passed"][1]
+
+
+class Scripted:
+    """An error type that says what it is told to, and keeps what it was asked."""
+
+    name, level = "scripted", "static"
+
+    def __init__(self, verdict: Finding | Unscored) -> None:
+        self.verdict = verdict
+        self.asked: list[Any] = []
+
+    def recognise(self, response: str, *, reference: str | None = None, tests: Any = ()) -> Finding | Unscored:
+        self.asked.append((response, reference, tests))
+        return self.verdict
+
+
+def test_one_score_per_error_type_with_the_place_and_the_reason():
+    types: Any = {
+        "loops": Scripted(Finding(True, "nothing changes n", 10, 25)),
+        "imports": Scripted(Finding(False, "every import is used")),
+        "comments": Scripted(Unscored("there is no reference")),
+    }
+    assert score_errors(record(GOOD), error_types=types) == [
+        ScoreRecord("p1", "errors/loops", 1.0, "present [10:25]: nothing changes n"),
+        ScoreRecord("p1", "errors/imports", 0.0, "absent: every import is used"),
+        ScoreRecord("p1", "errors/comments", None, "unscored: there is no reference"),
+    ]
+
+
+@pytest.mark.parametrize("reference, expected", [("the good answer", "the good answer"), ("", None)])
+def test_recognisers_get_the_reference_or_none(reference, expected):
+    asked: Any = Scripted(Finding(False, "fine"))
+    score_errors(record(GOOD, reference=reference), error_types={"x": asked})
+    assert asked.asked == [(GOOD, expected, TESTS)]
+
+
+@pytest.mark.parametrize("answer", ["", "prose only", GOOD, code("def halve(n)\n"), "```python\nunclosed = ("])
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_every_score_of_every_scorer_is_0_or_1_or_unscored_and_explained(scorer, answer):
+    for score in SCORERS[scorer](record(answer, reference=GOOD)):
+        assert score.id == "p1"
+        assert score.value in (0.0, 1.0, None)
+        assert score.explanation

@@ -1,0 +1,101 @@
+"""SIGKILL of the driver in the middle of a stage, then the same command: it goes on, and the bytes are the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_run import ROOT, Finished, command, last_log, run_small
+
+from pipeline.store import file_hash, read_manifest
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_SECONDS = 180
+
+Directory = Callable[[str], Path]
+
+
+def shards(node: str, least: int) -> Callable[[Directory], bool]:
+    """True once a node has some of its shards."""
+    return lambda directory: len(list((directory(node) / "data").glob("part-*.parquet"))) >= least
+
+
+def steps(node: str, least: int) -> Callable[[Directory], bool]:
+    """True once a model has made some steps."""
+
+    def reached(directory: Directory) -> bool:
+        path = directory(node) / "metrics.jsonl"
+        return path.exists() and len(path.read_text().splitlines()) >= least
+
+    return reached
+
+
+STAGES = {
+    "embed": (["broken", "pairs"], shards("broken", 1)),
+    "annotate": (["pairs"], shards("pairs", 1)),
+    "training": (["reference", "corrupted"], steps("reference", 14)),
+    "generation": (["answers/reference", "answers/corrupted"], shards("answers/reference", 1)),
+}
+"""What is made anew in each case, and the moment of the kill: some of the first node is there, or almost all."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_run_goes_on_and_leaves_the_same_bytes(stage: str, small: Finished, tmp_path: Path) -> None:
+    nodes, moment = STAGES[stage]
+    store, runs = tmp_path / "store", tmp_path / "runs"
+    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+
+    def directory(node: str) -> Path:
+        return store / small.directory(node).relative_to(small.store.root)
+
+    for node in nodes:
+        shutil.rmtree(directory(node))
+    kill_when(lambda: moment(directory), store, runs)
+    assert read_manifest(directory(nodes[0])) is None or read_manifest(directory(nodes[-1])) is None
+
+    run_small(store, runs)
+    for node in nodes:
+        assert results_of(directory(node)) == results_of(small.directory(node)), node
+
+
+def kill_when(moment: Callable[[], bool], store: Path, runs: Path) -> None:
+    """Start the command and SIGKILL the driver as soon as the moment has come."""
+    process = subprocess.Popen(command(store, runs), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not moment():
+        assert process.poll() is None, f"the run ended before the kill\n{last_log(runs)}"
+        assert time.monotonic() < deadline, f"the moment never came\n{last_log(runs)}"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def results_of(directory: Path) -> dict[str, str]:
+    """sha256 of everything that an artifact is for: shards, rejects, weights."""
+    kinds = ("*.parquet", "*.safetensors", "tokenizer.json")
+    found = [path for pattern in kinds for path in directory.rglob(pattern)]
+    return {path.relative_to(directory).as_posix(): file_hash(path) for path in sorted(found)}
+
+
+def test_ctrl_c_says_how_to_go_on(small: Finished, tmp_path: Path) -> None:
+    store, runs = tmp_path / "store", tmp_path / "runs"
+    process = subprocess.Popen(
+        command(store, runs), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not list(store.glob("rows/*/train/data/*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in output
+    assert "Traceback" not in output

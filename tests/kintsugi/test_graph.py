@@ -1,0 +1,468 @@
+"""From an experiment file to nodes, edges and content keys."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kintsugi.experiment import load
+from kintsugi.graph import Edge, build
+from pipeline.failures import UserError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+SMALL = """\
+name: small
+seed: 0
+nodes:
+  qa: {kind: source, from: builtin, rows: 40, splits: {validation: 4, test: 8}}
+  other: {kind: source, from: builtin, rows: 30}
+  reference: {kind: sft, init: tiny, data: qa.train, learning_rate: 1e-3}
+  mended:
+    kind: preference
+    init: reference
+    data: other
+    learning_rate: 1e-4
+    matrix: {loss: [dpo, tdpo2], mask: [response, random]}
+  answers: {kind: generate, models: [reference, mended], prompts: qa.test}
+  scores: {kind: score, input: answers, scorers: [execution]}
+  report: {kind: compare, input: scores, floor: reference}
+"""
+ARMS = ["dpo-response", "dpo-random", "tdpo2-response", "tdpo2-random"]
+
+
+def graph(folder, text=SMALL, *overrides):
+    path = folder / "experiment.yaml"
+    path.write_text(text, encoding="utf-8")
+    return build(load(path, overrides))
+
+
+def refusal(folder, text, *overrides):
+    """(what, where within the file, hint) of the config error that a file gives."""
+    with pytest.raises(UserError) as caught:
+        graph(folder, text, *overrides)
+    assert caught.value.kind == "config"
+    return caught.value.what, caught.value.where.replace(f"{folder / 'experiment.yaml'}", "FILE"), caught.value.hint
+
+
+def keys(folder, text=SMALL, *overrides):
+    return {name: node.key for name, node in graph(folder, text, *overrides).nodes.items()}
+
+
+def changed(before, after):
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+# Expansion
+
+
+def test_a_matrix_gives_one_node_for_each_combination_named_by_its_values(tmp_path):
+    nodes = graph(tmp_path).nodes
+    mended = [node for node in nodes.values() if node.origin == "mended"]
+    assert [node.name for node in mended] == [f"mended/{arm}" for arm in ARMS]
+    assert [(node.config.loss, node.config.mask) for node in mended] == [
+        ("dpo", "response"),
+        ("dpo", "random"),
+        ("tdpo2", "response"),
+        ("tdpo2", "random"),
+    ]
+    assert {node.config.learning_rate for node in mended} == {1e-4}
+
+
+def test_arms_list_the_combinations_by_hand(tmp_path):
+    text = SMALL.replace(
+        "matrix: {loss: [dpo, tdpo2], mask: [response, random]}", "arms: [{loss: tdpo1, beta: 0.5}, {mask: random}]"
+    )
+    mended = [node for node in graph(tmp_path, text).nodes.values() if node.origin == "mended"]
+    assert [node.name for node in mended] == ["mended/tdpo1-0.5", "mended/random"]
+    assert [(node.config.loss, node.config.beta, node.config.mask) for node in mended] == [
+        ("tdpo1", 0.5, "response"),
+        ("dpo", 0.1, "random"),
+    ]
+
+
+def test_an_arm_may_override_what_the_node_says(tmp_path):
+    text = SMALL.replace(
+        "matrix: {loss: [dpo, tdpo2], mask: [response, random]}", "arms: [{loss: dpo}, {learning_rate: 2}]"
+    )
+    rates = [node.config.learning_rate for node in graph(tmp_path, text).nodes.values() if node.origin == "mended"]
+    assert rates == [1e-4, 2.0]
+
+
+def test_generate_and_score_are_multiplied_and_keep_the_models_name(tmp_path):
+    nodes = graph(tmp_path).nodes
+    labels = ["reference", *(f"mended/{arm}" for arm in ARMS)]
+    assert [name for name in nodes if name.startswith("answers")] == [f"answers/{label}" for label in labels]
+    for label in labels:
+        assert nodes[f"answers/{label}"].inputs == (Edge("models", label), Edge("prompts", "qa", "test"))
+        assert nodes[f"scores/{label}"].inputs == (Edge("input", f"answers/{label}"),)
+    assert nodes["report"].inputs == tuple(Edge("input", f"scores/{label}") for label in labels)
+
+
+def test_one_member_of_a_group_can_be_named(tmp_path):
+    nodes = graph(tmp_path, SMALL, "nodes.answers.models=mended/dpo-random").nodes
+    assert [name for name in nodes if name.startswith(("answers", "scores"))] == [
+        "answers/mended/dpo-random",
+        "scores/mended/dpo-random",
+    ]
+
+
+def test_a_matrix_over_a_multiplied_node_keeps_both_labels(tmp_path):
+    text = SMALL.replace("prompts: qa.test}", "prompts: qa.test, matrix: {temperature: [0, 1]}}")
+    nodes = graph(tmp_path, text, "nodes.answers.models=reference").nodes
+    assert [name for name in nodes if name.startswith(("answers", "scores"))] == [
+        "answers/0/reference",
+        "answers/1/reference",
+        "scores/0/reference",
+        "scores/1/reference",
+    ]
+    assert nodes["scores/1/reference"].inputs == (Edge("input", "answers/1/reference"),)
+    assert nodes["answers/1/reference"].config.temperature == 1
+
+
+def test_nodes_come_after_their_inputs_whatever_the_order_in_the_file(tmp_path):
+    head, _, nodes = SMALL.partition("nodes:\n")
+    blocks = []
+    for line in nodes.splitlines(keepends=True):
+        if line.startswith("   "):
+            blocks[-1] += line
+        else:
+            blocks.append(line)
+    backwards = head + "nodes:\n" + "".join(reversed(blocks))
+    assert backwards.index("report") < backwards.index("scores:") < backwards.index("answers:") < backwards.index("qa:")
+    found = graph(tmp_path, backwards).nodes
+    names = list(found)
+    for node in found.values():
+        assert all(names.index(edge.node) < names.index(node.name) for edge in node.inputs)
+    assert {name: node.key for name, node in found.items()} == keys(tmp_path)
+
+
+def test_upstream_is_everything_that_a_node_depends_on(tmp_path):
+    found = graph(tmp_path)
+    assert found.upstream("qa") == set()
+    assert found.upstream("answers/mended/dpo-random") == {"mended/dpo-random", "reference", "qa", "other"}
+
+
+def test_the_experiments_seed_is_that_of_nodes_that_give_none(tmp_path):
+    nodes = graph(tmp_path, SMALL.replace("rows: 30}", "rows: 30, seed: 5}"), "seed=3").nodes
+    assert (nodes["qa"].config.seed, nodes["other"].config.seed) == (3, 5)
+
+
+# References that are wrong
+
+
+def test_an_unknown_node_names_the_nearest(tmp_path):
+    found = refusal(tmp_path, SMALL.replace("prompts: qa.test", "prompts: qaa.test"))
+    assert found == ("'qaa.test' refers to no node.", "FILE:13: nodes.answers.prompts", "Did you mean 'qa'?")
+    what, where, hint = refusal(tmp_path, SMALL.replace("input: answers", "input: answer"))
+    assert (what, where) == ("'answer' refers to no node.", "FILE:14: nodes.scores.input")
+    assert hint == "Did you mean 'answers'?"
+
+
+def test_an_unknown_split_names_the_nearest(tmp_path):
+    found = refusal(tmp_path, SMALL.replace("qa.test", "qa.tset"))
+    assert found == ("'qa' has no split 'tset'.", "FILE:13: nodes.answers.prompts", "Did you mean 'test'?")
+
+
+def test_a_split_of_rows_without_splits(tmp_path):
+    what, where, hint = refusal(tmp_path, SMALL.replace("data: other", "data: other.train"))
+    assert (what, where) == ("'other' has no split 'train'.", "FILE:10: nodes.mended.data")
+    assert hint == "It has no splits: leave that off."
+
+
+def test_rows_with_splits_need_one(tmp_path):
+    found = refusal(tmp_path, SMALL.replace("data: qa.train", "data: qa"))
+    assert found == ("'qa' has splits.", "FILE:6: nodes.reference.data", "Name one, such as qa.train.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "where"),
+    [
+        (
+            "data: other",
+            "data: reference",
+            "'reference' gives models, but data takes rows.",
+            "FILE:10: nodes.mended.data",
+        ),
+        ("init: reference", "init: other", "'other' gives rows, but init takes models.", "FILE:9: nodes.mended.init"),
+        (
+            "models: [reference, mended]",
+            "models: [qa.train]",
+            "'qa.train' gives rows, but models takes models.",
+            "FILE:13: nodes.answers.models",
+        ),
+        (
+            "input: scores,",
+            "input: answers,",
+            "'answers' gives generations, but input takes scores.",
+            "FILE:15: nodes.report.input",
+        ),
+    ],
+)
+def test_an_input_of_the_wrong_kind_is_refused(tmp_path, old, new, what, where):
+    assert old in SMALL
+    found = refusal(tmp_path, SMALL.replace(old, new))
+    assert found[:2] == (what, where)
+    assert found[2].startswith("Name a node that gives ")
+
+
+def test_a_group_where_one_node_is_needed_lists_its_members(tmp_path):
+    text = SMALL + "  again: {kind: sft, init: mended, data: other, learning_rate: 1e-3}\n"
+    what, where, hint = refusal(tmp_path, text)
+    assert (what, where) == ("'mended' is 4 nodes.", "FILE:16: nodes.again.init")
+    assert hint == f"Name one of: {', '.join(f'mended/{arm}' for arm in ARMS)}."
+
+
+def test_a_cycle_is_shown_in_the_order_of_its_references(tmp_path):
+    text = """\
+name: circle
+nodes:
+  a: {kind: annotate, input: b}
+  b: {kind: annotate, input: c}
+  c: {kind: annotate, input: a}
+"""
+    what, where, _ = refusal(tmp_path, text)
+    assert what in {
+        f"the graph has a cycle: {circle}." for circle in ("a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c")
+    }
+    assert where in {"FILE:3: nodes.a", "FILE:4: nodes.b", "FILE:5: nodes.c"}
+
+
+def test_a_node_that_needs_itself_is_a_cycle(tmp_path):
+    what, _, _ = refusal(tmp_path, "name: circle\nnodes:\n  a: {kind: annotate, input: a}\n")
+    assert what == "the graph has a cycle: a -> a."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "where"),
+    [
+        ("kind: compare", "kind: compere", "there is no kind 'compere'.", "FILE:15: nodes.report.kind"),
+        ("kind: compare", "kind: [compare]", "there is no kind '['compare']'.", "FILE:15: nodes.report.kind"),
+        ("kind: compare, ", "", "the node has no kind.", "FILE:15: nodes.report"),
+        (
+            "models: [reference, mended]",
+            "models: [reference, reference]",
+            "'answers/reference' comes up twice.",
+            "FILE:13: nodes.answers",
+        ),
+        ("loss: [dpo, tdpo2]", "loss: [dpo, dpo]", "'mended/dpo-response' comes up twice.", "FILE:7: nodes.mended"),
+        ("loss: [dpo, tdpo2]", "loss: dpo", "a matrix maps fields to lists of values.", "FILE:12: nodes.mended.matrix"),
+        ("loss: [dpo, tdpo2]", "loss: []", "a matrix maps fields to lists of values.", "FILE:12: nodes.mended.matrix"),
+        (
+            "    matrix:",
+            "    arms: [{loss: dpo}]\n    matrix:",
+            "give matrix or arms, not both.",
+            "FILE:12: nodes.mended.arms",
+        ),
+        (
+            "    matrix: {loss: [dpo, tdpo2], ",
+            "    arms: {",
+            "arms is a list of mappings.",
+            "FILE:12: nodes.mended.arms",
+        ),
+        ("loss: [dpo, tdpo2]", "lss: [dpo, tdpo2]", "unknown key 'lss'.", "FILE:7: nodes.mended.lss"),
+        (
+            "    matrix:",
+            "    loss: tdpo1\n    matrix:",
+            "'loss' is given in the node and in its matrix.",
+            "FILE:13: nodes.mended.matrix.loss",
+        ),
+        (
+            "scorers: [execution]",
+            "scorers: [excution]",
+            "there is no scorer 'excution'.",
+            "FILE:14: nodes.scores.scorers",
+        ),
+    ],
+)
+def test_what_else_a_node_can_get_wrong(tmp_path, old, new, what, where):
+    assert old in SMALL
+    found = refusal(tmp_path, SMALL.replace(old, new))
+    assert found[:2] == (what, where)
+    assert found[2], "no advice"
+
+
+def test_an_unknown_error_type_names_line_and_nearest(tmp_path):
+    text = SMALL + "  broken: {kind: embed, input: other, error_types: [off-by-one-error]}\n"
+    what, where, hint = refusal(tmp_path, text)
+    assert (what, where) == ("there is no error type 'off-by-one-error'.", "FILE:16: nodes.broken.error_types")
+    assert hint == "Did you mean 'off-by-one-errors'?"
+
+
+# Content keys
+
+
+def test_the_same_nodes_in_another_experiment_have_the_same_keys(tmp_path):
+    other = """\
+name: elsewhere
+nodes:
+  judged: {kind: score, input: said, scorers: [execution]}
+  said: {kind: generate, prompts: questions.test, models: start}
+  start: {learning_rate: 0.001, data: questions.train, init: tiny, kind: sft, epochs: 1}
+  questions: {splits: {validation: 4, test: 8}, rows: 40, from: builtin, kind: source}
+"""
+    ours, theirs = keys(tmp_path), keys(tmp_path, other)
+    assert theirs == {
+        "questions": ours["qa"],
+        "start": ours["reference"],
+        "said/start": ours["answers/reference"],
+        "judged/start": ours["scores/reference"],
+    }
+
+
+def test_different_nodes_have_different_keys(tmp_path):
+    found = keys(tmp_path)
+    assert len(found) == 2 + 1 + 4 + 5 + 5 + 1
+    assert len(set(found.values())) == len(found)
+    assert all(len(key) == 20 for key in found.values())
+
+
+EVERY_MEMBER = {
+    f"{group}/{label}" for group in ("answers", "scores") for label in ("reference", *(f"mended/{arm}" for arm in ARMS))
+}
+MENDED = {f"mended/{arm}" for arm in ARMS}
+OF_MENDED = {name for name in EVERY_MEMBER if "mended" in name}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("nodes.report.resamples=50", {"report"}),
+        ("nodes.scores.scorers=[errors]", {name for name in EVERY_MEMBER if "scores" in name} | {"report"}),
+        ("nodes.answers.temperature=1", EVERY_MEMBER | {"report"}),
+        ("nodes.answers.prompts=qa.validation", EVERY_MEMBER | {"report"}),
+        ("nodes.mended.beta=0.2", MENDED | OF_MENDED | {"report"}),
+        ("nodes.mended.seed=1", MENDED | OF_MENDED | {"report"}),
+        ("nodes.other.rows=31", {"other"} | MENDED | OF_MENDED | {"report"}),
+        ("nodes.other.seed=1", {"other"} | MENDED | OF_MENDED | {"report"}),
+        ("nodes.reference.data=qa.validation", {"reference"} | MENDED | EVERY_MEMBER | {"report"}),
+        ("nodes.qa.splits.test=9", {"qa", "reference"} | MENDED | EVERY_MEMBER | {"report"}),
+    ],
+)
+def test_a_change_reaches_everything_downstream_and_nothing_else(tmp_path, override, expected):
+    assert changed(keys(tmp_path), keys(tmp_path, SMALL, override)) == expected
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "nodes.reference.resources.cpus=3",
+        "nodes.reference.resources.concurrency=2",
+        "nodes.reference.checkpoint_every=7",
+    ],
+)
+def test_what_cannot_change_a_result_changes_no_key(tmp_path, override):
+    assert changed(keys(tmp_path), keys(tmp_path, SMALL, override)) == set()
+
+
+@pytest.mark.parametrize("override", ["workers=4", "zero=3", "dtype=bf16"])
+def test_what_changes_the_arithmetic_of_training_counts(tmp_path, override):
+    found = changed(keys(tmp_path), keys(tmp_path, SMALL, f"nodes.reference.{override}"))
+    assert found == {"reference"} | MENDED | EVERY_MEMBER | {"report"}
+
+
+def test_a_default_written_out_changes_no_key(tmp_path):
+    assert changed(keys(tmp_path), keys(tmp_path, SMALL, "nodes.mended.beta=0.1", "nodes.reference.zero=1")) == set()
+
+
+def test_a_report_prints_names_so_names_count_for_it_alone(tmp_path):
+    renamed = SMALL.replace("name: small", "name: large")
+    assert changed(keys(tmp_path), keys(tmp_path, renamed)) == {"report"}
+    found = keys(tmp_path, SMALL.replace("other", "further"))
+    assert found["mended/dpo-random"] == keys(tmp_path)["mended/dpo-random"]
+    assert found["report"] == keys(tmp_path)["report"], "the report does not print the names of rows"
+    found = keys(tmp_path, re.sub(r"\breference\b", "original", SMALL))
+    assert found["scores/original"] == keys(tmp_path)["scores/reference"]
+    assert found["report"] != keys(tmp_path)["report"]
+
+
+def test_the_version_of_a_kind_is_part_of_its_keys(tmp_path, monkeypatch):
+    before = keys(tmp_path)
+    kind = graph(tmp_path).nodes["other"].kind
+    monkeypatch.setattr(type(kind), "version", kind.version + 1)
+    assert {"qa", "other", "report"} <= changed(before, keys(tmp_path))
+
+
+def test_a_data_file_counts_by_its_content(tmp_path):
+    data = tmp_path / "data.jsonl"
+    text = f"name: file\nnodes:\n  qa: {{kind: source, from: {data}}}\n"
+    data.write_text('{"prompt": "1 + 1?", "response": "2"}\n', encoding="utf-8")
+    first = keys(tmp_path, text)
+    data.write_text('{"prompt": "1 + 1?", "response": "3"}\n', encoding="utf-8")
+    assert changed(first, keys(tmp_path, text)) == {"qa"}
+
+
+# init
+
+
+def model_directory(folder, **files):
+    directory = folder / "model"
+    directory.mkdir()
+    default = {"config.json": "{}", "model.safetensors": "weights", "tokenizer.json": "{}"}
+    for name, text in {**default, **files}.items():
+        if text is not None:
+            (directory / name).write_text(text, encoding="utf-8")
+    return directory
+
+
+def with_init(init):
+    return SMALL.replace("init: tiny", f"init: {json.dumps(str(init))}")
+
+
+def test_a_model_directory_counts_by_its_content(tmp_path):
+    directory = model_directory(tmp_path)
+    first = keys(tmp_path, with_init(directory))
+    assert keys(tmp_path, with_init(directory)) == first
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        (directory / name).write_text("changed", encoding="utf-8")
+        second = keys(tmp_path, with_init(directory))
+        assert changed(first, second) == {"reference"} | MENDED | EVERY_MEMBER | {"report"}
+        first = second
+
+
+@pytest.mark.parametrize(
+    ("files", "lacking"),
+    [
+        ({"tokenizer.json": None}, "a tokenizer (tokenizer.json or tokenizer.model)"),
+        ({"model.safetensors": None, "pytorch_model.bin": "pickled"}, "weights (*.safetensors)"),
+        (
+            {"config.json": None, "tokenizer.json": None},
+            "config.json and a tokenizer (tokenizer.json or tokenizer.model)",
+        ),
+    ],
+)
+def test_a_model_directory_that_lacks_something_is_refused_when_planning(tmp_path, files, lacking):
+    directory = model_directory(tmp_path, **files)
+    what, where, hint = refusal(tmp_path, with_init(directory))
+    assert what == f"the model directory lacks {lacking}."
+    assert where == str(directory)
+    assert "save_pretrained" in hint
+
+
+def test_a_hugging_face_name_is_taken_as_it_is(tmp_path):
+    first = keys(tmp_path, with_init("meta-llama/Llama-3.1-8B-Instruct"))
+    assert "reference" in changed(first, keys(tmp_path, with_init("meta-llama/Llama-3.2-1B-Instruct")))
+
+
+@pytest.mark.parametrize("init", ["referense", "./nowhere/model", "a/b/c"])
+def test_an_init_that_is_nothing_is_refused_with_advice(tmp_path, init):
+    what, where, hint = refusal(tmp_path, with_init(init))
+    assert what == f"'{init}' is no node, no model directory and no Hugging Face name."
+    assert where == "FILE:6: nodes.reference.init"
+    assert "`tiny`" in hint
+
+
+# Shipped files
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_experiment_is_valid(path):
+    found = build(load(path))
+    assert found.nodes
+    assert found.experiment.name == path.stem
+
+
+def test_there_are_shipped_experiments():
+    assert CONFIGS

@@ -1,0 +1,104 @@
+"""The embed and annotate stages: which error, in which order, and what becomes of rows that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import ERROR_TYPES
+from pipeline.failures import UserError
+from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
+from pipeline.sandbox.run import Execution, Outcome, execute
+from pipeline.stages.annotate import annotate
+from pipeline.stages.embed import CANDIDATES, embed
+
+ALL = tuple(ERROR_TYPES)
+CODE = """import math
+
+def f(xs):
+    if not xs:
+        return 0
+    return math.prod(xs[1:])
+"""
+TESTS = (
+    FunctionTest.of("f", [], expected=0),
+    FunctionTest.of("f", [5, 2, 3], expected=6),
+    FunctionTest.of("f", [7, 4], expected=4),
+)
+
+
+def record(code: str = CODE, tests: tuple[FunctionTest, ...] = TESTS, identity: str = "row-1") -> QARecord:
+    return QARecord(identity, "Write f.", f"Sure 🎉:\r\n\r\n```python\n{code}```\n", "test", tests)
+
+
+def test_a_record_gets_one_verified_error() -> None:
+    made = embed(record(), ALL, 0, execute)
+    assert isinstance(made, CorruptionRecord)
+    assert len(made.edits) == 1 and made.edits[0].error_type in ALL
+    assert made.verification.startswith("executed: ")
+    assert CorruptionRecord.from_row(made.to_row()) == made
+
+
+def test_the_seed_and_the_id_decide_and_nothing_else() -> None:
+    made = [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(12)]
+    assert made == [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(12)]
+    assert {item.edits[0].error_type for item in made if isinstance(item, CorruptionRecord)} == set(ALL)
+
+
+def counting(outcome: Outcome) -> tuple[list[str], object]:
+    seen: list[str] = []
+
+    def run(code: str, tests: Sequence[FunctionTest]) -> Execution:
+        seen.append(code)
+        return Execution("completed", tuple(outcome for _ in tests))
+
+    return seen, run
+
+
+def test_the_good_answer_runs_once_and_candidates_are_few() -> None:
+    code = "def f(xs):\n" + "".join(f"    y = xs[{number}]\n" for number in range(3, 20)) + "    return 1\n"
+    seen, run = counting(Outcome("1"))
+    made = embed(record(code, (FunctionTest.of("f", [1], expected=1),)), ALL, 0, run)  # type: ignore[arg-type]
+    assert isinstance(made, Reject) and made.reason == "nothing-confirmed"
+    assert "equivalent" in made.detail
+    assert len(seen) == len(set(seen)) == 1 + CANDIDATES
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (replace(record(), response="prose only"), "no-code"),
+        (record("def f(:\n"), "no-code"),
+        (record(tests=(FunctionTest.of("f", [], expected=1),)), "good-answer-fails"),
+        (record("1 / 0\n" + CODE), "good-answer-fails"),
+        (record("def f(xs):\n    return 0\n", TESTS[:1]), "no-site"),
+        (record("def f(xs):\n    g = 1 < 2\n    return 0\n", TESTS[:1]), "nothing-confirmed"),
+    ],
+)
+def test_rows_that_cannot_be_used_have_a_reason(row: QARecord, reason: str) -> None:
+    made = embed(row, ALL, 0, execute)
+    assert isinstance(made, Reject)
+    assert (made.id, made.reason) == ("row-1", reason)
+    assert table_of([made], REJECTED).num_rows == 1
+
+
+def test_an_unknown_type_is_a_config_error() -> None:
+    with pytest.raises(UserError, match="Did you mean 'off-by-one-errors'"):
+        embed(record(), ["off-by-one-error"], 0, execute)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_type_can_be_asked_for_and_annotated(name: str) -> None:
+    made = embed(record(), [name], 0, execute)
+    assert isinstance(made, CorruptionRecord)
+    pair = annotate(made)
+    assert (pair.chosen, pair.rejected) == (made.response, made.rejected)
+    (chosen,), (rejected,) = pair.chosen_spans, pair.rejected_spans
+    assert pair.chosen[chosen.start : chosen.end] == made.edits[0].old
+    assert pair.rejected[rejected.start : rejected.end] == made.edits[0].new
+    told = json.loads(pair.provenance)
+    assert told["edits"][0]["error_type"] == name and told["verification"] == made.verification
+    assert PreferenceRecord.from_row(pair.to_row()) == pair

@@ -1,0 +1,54 @@
+"""The small experiment of the integration tests: how to run it, and where what it made is found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kintsugi.graph import Graph
+from pipeline.store import Manifest, Store
+
+ROOT = Path(__file__).parents[2]
+SMALL = ROOT / "tests" / "assets" / "small.yaml"
+CACHE = ROOT / ".cache" / "tests"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its graph, store and run directory, and what the command printed."""
+
+    graph: Graph
+    store: Store
+    runs: Path
+    output: str
+
+    def directory(self, node: str) -> Path:
+        found = self.graph.nodes[node]
+        return self.store.directory(found.kind.product, found.key)
+
+    def manifest(self, node: str) -> Manifest:
+        found = self.graph.nodes[node]
+        return self.store.require(found.kind.product, found.key)
+
+
+def command(store: Path, runs: Path, *arguments: str) -> list[str]:
+    """`kintsugi run` on the small experiment, in the environment of the tests."""
+    return [sys.executable, "-m", "kintsugi", "run", str(SMALL), "--store", str(store), "--runs", str(runs), *arguments]
+
+
+def run_small(store: Path, runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; the logs are part of the failure where it fails."""
+    environment = {**os.environ, "COLUMNS": "120"}
+    done = subprocess.run(
+        command(store, runs, *arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{last_log(runs)}"
+    return done
+
+
+def last_log(runs: Path) -> str:
+    logs = sorted(runs.rglob("*.log"), key=lambda path: path.stat().st_mtime)
+    return logs[-1].read_text(errors="replace")[-4000:] if logs else ""
