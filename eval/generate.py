@@ -74,7 +74,8 @@ def _tasks(work: Work) -> list[GenerationTask]:
 
 def _commit_if_whole(work: Work, tasks: Sequence[GenerationTask]) -> bool:
     done = sum(task.output.exists() for task in tasks)
-    work.progress(done, len(tasks), "batches")
+    if done:
+        work.progress(done, len(tasks), "batches")
     if done < len(tasks):
         return False
     rows = count_rows(work.directory / DATA)
@@ -91,7 +92,7 @@ def _answered(tasks: Sequence[GenerationTask]) -> Iterator[Any]:
     import ray
     from ray.data import ActorPoolStrategy
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    cluster.data_context()
     dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map_batches(
         Answerer,
         fn_constructor_args=(list(tasks),),

@@ -119,7 +119,11 @@ class Compare(NodeKind):
 
     def inputs(self, config: CompareConfig) -> list[Reference]:
         scores = config.input if isinstance(config.input, list) else [config.input]
-        return [Reference("input", score, ("scores",)) for score in scores]
+        ends = {"floor": config.floor, "ceiling": config.ceiling}
+        return [
+            *(Reference("input", score, ("scores",)) for score in scores),
+            *(Reference(role, model, ("models",)) for role, model in ends.items() if model is not None),
+        ]
 
     def make(self, works: Sequence[Work]) -> None:
         from eval.report.build import write_report

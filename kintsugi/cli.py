@@ -108,9 +108,9 @@ def _manifests(graph: Graph, store: Path) -> dict[str, Any]:
 def _show_results(graph: Graph, directory: Path, console: Console) -> None:
     import json
 
-    from eval.report.terminal import table
-
     for path in sorted(directory.glob("*/results.json")):
+        from eval.report.terminal import table
+
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
         console.print(table(results))

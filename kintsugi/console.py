@@ -47,6 +47,7 @@ class Screen:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self._tasks, self._started = {}, {names[0]: time.monotonic()}
         self._names = list(names)

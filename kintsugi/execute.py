@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kintsugi.console import Screen
+from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
@@ -42,38 +43,40 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
     for node in graph.nodes.values():
         if node.name in made:
             screen.reused(node.name)
-    try:
-        while batch := next_batch(graph, made):
-            _make(graph, batch, place, screen)
-            made.update(node.name for node in batch)
-    finally:
-        _disconnect()
+    with captured(run / "logs" / "run.log"):
+        try:
+            while batch := next_batch(graph, made):
+                _make(graph, batch, place, screen)
+                made.update(node.name for node in batch)
+        finally:
+            _disconnect()
     _publish_reports(graph, place)
 
 
 def next_batch(graph: Graph, made: set[str]) -> list[Node]:
     """The nodes to make next, in order: one, or all of a group that need nothing but each other.
 
-    Nodes outside the largest group come first, so that a group starts as late and as large as it can.
+    Small batches come first, so that a group starts as late and as large as it can. A node waits for everything
+    upstream of it, not only its inputs: a report looks at the models behind the scores.
     """
     missing = [node for node in graph.nodes.values() if node.name not in made]
-    ready = [node for node in missing if all(edge.node in made for edge in node.inputs)]
+    ready = [node for node in missing if graph.upstream(node.name) <= made]
     if not ready:
         assert not missing, "the graph is ordered, so something is ready while something is missing"
         return []
-    batches = [_with_group(node, missing, made) for node in ready]
+    batches = [_with_group(graph, node, missing, made) for node in ready]
     return min(batches, key=len)
 
 
-def _with_group(first: Node, missing: Sequence[Node], made: set[str]) -> list[Node]:
-    """A ready node and every missing node of its group whose inputs are made or earlier in the batch."""
+def _with_group(graph: Graph, first: Node, missing: Sequence[Node], made: set[str]) -> list[Node]:
+    """A ready node and every missing node of its group that needs only what is made or earlier in the batch."""
     group = first.kind.group(first.config)
     if group is None:
         return [first]
     batch: list[Node] = []
     known = set(made)
     for node in missing:
-        if node.kind.group(node.config) == group and all(edge.node in known for edge in node.inputs):
+        if node.kind.group(node.config) == group and graph.upstream(node.name) <= known:
             batch.append(node)
             known.add(node.name)
     return batch
@@ -82,9 +85,10 @@ def _with_group(first: Node, missing: Sequence[Node], made: set[str]) -> list[No
 def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> None:
     log = place.run_directory(graph) / "logs" / f"{batch[0].name}.log"
     with ExitStack() as stack:
-        for node in batch:
+        # In the order of keys, so that two runs that share nodes cannot wait for each other.
+        for node in sorted(batch, key=lambda node: node.key):
             lock = place.store.root / ".leases" / f"{node.kind.product}-{node.key}.lock"
-            stack.enter_context(lease(lock, lambda name=node.name: screen.waiting(name)))  # type: ignore[misc]
+            stack.enter_context(lease(lock, partial(screen.waiting, node.name)))
         missing = [node for node in batch if place.store.manifest(node.kind.product, node.key) is None]
         if not missing:
             return
@@ -152,7 +156,7 @@ def _publish_reports(graph: Graph, place: Place) -> None:
         for path in place.store.directory("tables", node.key).iterdir():
             if path.name != "manifest.json":
                 target = place.run_directory(graph) / name / path.name
-                write_atomically(target, lambda temporary, path=path: shutil.copyfile(path, temporary))  # type: ignore[misc]
+                write_atomically(target, partial(shutil.copyfile, path))
 
 
 def _disconnect() -> None:

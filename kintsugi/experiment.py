@@ -123,7 +123,11 @@ def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         where = f"{file}:{mark.line + 1}" if mark else str(file)
         what = f"this is not YAML: {_problem(error)}."
         raise UserError("config", what, where, "Look at the line and the one above.") from None
-    lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), str(file)))
+    try:
+        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), str(file)))
+    except RecursionError:
+        hint = "Look for an anchor (&) and its alias (*)."
+        raise UserError("config", "an alias stands inside of what it refers to.", str(file), hint) from None
     if not isinstance(value, dict):
         raise UserError("config", "an experiment is a mapping with name, seed and nodes.", str(file))
     return value, lines

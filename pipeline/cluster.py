@@ -59,6 +59,15 @@ def _protect_token() -> None:
         token.chmod(stat.S_IRUSR | stat.S_IWUSR)
 
 
+def data_context() -> None:
+    """Settings of Ray Data: no progress bars of its own, and errors of our functions as they were raised."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+
+
 def disconnect() -> None:
     """Stop the local Ray, or leave the cluster."""
     import ray

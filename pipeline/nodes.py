@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from pipeline.contract import DATA, REJECTS, NodeConfig, NodeKind, Reference, Re
 from pipeline.failures import UserError, nearest
 
 TRAIN = "train"
+RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
+"""What a split cannot be called: `train` is the rest of the rows, the others are words of artifacts and manifests."""
+
 SHARD_ROWS = 128
 
 
@@ -31,8 +35,9 @@ class SourceConfig(NodeConfig):
     @field_validator("splits")
     @classmethod
     def _no_train(cls, value: dict[str, int]) -> dict[str, int]:
-        if TRAIN in value:
-            raise ValueError("the rest of the rows is always called train: leave it out")
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or name in RESERVED:
+                raise ValueError(f"'{name}' cannot name a split; use letters and digits, none of {', '.join(RESERVED)}")
         if any(rows <= 0 for rows in value.values()):
             raise ValueError("a split needs at least one row")
         return value

@@ -102,15 +102,14 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
     import ray
     from ray.data import TaskPoolStrategy
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    width = resources.concurrency or (cluster.cores() if not resources.gpus else None)
+    cluster.data_context()
+    width = resources.concurrency or (cluster.cores() if not resources.gpus else len(items))
     dataset = ray.data.range(len(items), override_num_blocks=len(items)).map_batches(
         _Call(list(items), function),
         batch_size=1,
         num_cpus=resources.cpus,
         num_gpus=resources.gpus or None,
-        compute=TaskPoolStrategy(size=width),
+        compute=TaskPoolStrategy(size=min(width, len(items))),
     )
     yield from dataset.iter_rows()
 

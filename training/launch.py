@@ -38,7 +38,7 @@ def train(works: Sequence[Work]) -> None:
     trainer = TorchTrainer(
         train_group,
         train_loop_config={
-            "works": [replace(work, progress=_silent) for work in works],
+            "works": [_for_worker(work) for work in works],
             "threads": config.resources.cpus,
             "on_gpu": on_gpu,
             "directory": str(directory),
@@ -73,6 +73,14 @@ def _group_directory(works: Sequence[Work]) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     return directory
+
+
+def _for_worker(work: Work) -> Work:
+    """A work that can be pickled and that finds its files: workers run in directories of their own."""
+    config: ModelConfig = work.config
+    if not work.all_sources("init") and Path(config.init).is_dir():
+        config = config.model_copy(update={"init": str(Path(config.init).resolve())})
+    return replace(work, config=config, progress=_silent)
 
 
 def _silent(done: int, total: int, unit: str) -> None:

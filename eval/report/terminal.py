@@ -10,8 +10,8 @@ from eval.report.markdown import MISSING, percent
 from eval.report.results import Arm, Kind, Results
 
 COLOURS: dict[Kind, str] = {"reference": "cyan", "corrupted": "red", "mended": "green", "control": "yellow"}
-CELLS = 20
-"""Width of a pass-rate bar; one cell is five points."""
+CELLS = 16
+"""Width of a pass-rate bar; one cell is some six points."""
 
 
 def table(results: Results) -> Table:

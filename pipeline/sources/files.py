@@ -112,7 +112,8 @@ def _open(path: Path) -> BinaryIO:
 def _parse_line(place: _Place, line: bytes) -> _Parsed | Reject:
     """One line as a row. A byte order mark, which some editors put first, is not part of the JSON."""
     try:
-        value = json.loads(line.decode("utf-8-sig" if place.number == 1 else "utf-8"))
+        text = line.rstrip(b"\r\n")
+        value = json.loads(text.decode("utf-8-sig" if place.number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         found = f"{error.object[error.start]:#04x} at byte {error.start + 1} of the line"
         return place.bad("encoding", f"this is not UTF-8: {found}.")

@@ -158,8 +158,8 @@ def test_the_terminal_table_shows_every_arm_in_order():
 
 
 def test_the_bar_by_hand():
-    """Twenty cells: 40.93 % lies in cell 8, 75 % in cell 15, 92.85 % in cell 18."""
-    assert "━" * 8 + "░" * 7 + "█" + "░" * 3 + "─" in rendered(results_of([arm("g")]))
+    """Sixteen cells: 40.93 % lies in cell 6, 75 % in cell 12, 92.85 % in cell 14."""
+    assert "━" * 6 + "░" * 6 + "█" + "░" * 2 + "─" in rendered(results_of([arm("g")]))
 
 
 def test_the_terminal_table_fits_in_100_columns_and_cuts_no_figure():

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from small_run import CACHE, SMALL, Finished, run_small
-
-from kintsugi.experiment import load
-from kintsugi.graph import build
-from pipeline.store import Store
+from small_run import SMALL, Finished, run_experiment
 
 
 @pytest.fixture(scope="session")
 def small() -> Finished:
-    """The small experiment, made once and then found in the cache as long as its keys stay the same."""
-    store, runs = CACHE / "store", CACHE / "runs"
-    done = run_small(store, runs)
-    return Finished(build(load(SMALL)), Store(store), runs / "small", done.stdout)
+    return run_experiment(SMALL)

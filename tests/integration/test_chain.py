@@ -6,7 +6,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from small_run import Finished, run_small
+from small_run import Finished, run_to_the_end
 
 from eval.scorers.execution import score_execution
 from pipeline.contract import DATA
@@ -124,7 +124,7 @@ def test_training_moves_the_weights_of_each_arm_apart(small: Finished) -> None:
 
 def test_a_second_run_makes_nothing(small: Finished) -> None:
     before = {name: (small.directory(name) / "manifest.json").stat().st_mtime_ns for name in small.graph.nodes}
-    run_small(small.store.root, small.runs.parent)
+    run_to_the_end(small.store.root, small.runs.parent)
     after = {name: (small.directory(name) / "manifest.json").stat().st_mtime_ns for name in small.graph.nodes}
     assert before == after
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_run import ROOT, Finished, command, last_log, run_small
+from small_run import ROOT, Finished, command, last_log, run_to_the_end
 
 from pipeline.store import file_hash, read_manifest
 
@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_and_leaves_the_same_bytes(stage: str, small: Finis
     kill_when(lambda: moment(directory), store, runs)
     assert read_manifest(directory(nodes[0])) is None or read_manifest(directory(nodes[-1])) is None
 
-    run_small(store, runs)
+    run_to_the_end(store, runs)
     for node in nodes:
         assert results_of(directory(node)) == results_of(small.directory(node)), node
 

@@ -179,6 +179,16 @@ def test_what_is_not_yaml_names_the_line(tmp_path, text, where):
     assert "\n" not in what
 
 
+def test_an_alias_of_what_it_stands_in(tmp_path):
+    what, where, _ = refusal(tmp_path, "name: a\nnodes: &all\n  qa: *all\n")
+    assert (what, where) == ("an alias stands inside of what it refers to.", "FILE")
+
+
+def test_anchors_and_merges_work(tmp_path):
+    text = GOOD + "  again:\n    <<: {kind: sft, init: reference, data: qa.train}\n    learning_rate: 1\n"
+    assert build(load(written(tmp_path, text))).nodes["again"].config.init == "reference"
+
+
 def test_bytes_that_are_not_utf_8(tmp_path):
     what, where, _ = refusal(tmp_path, b"name: caf\xe9\n")
     assert (what, where) == ("the experiment file is not UTF-8.", "FILE")

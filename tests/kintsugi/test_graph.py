@@ -98,7 +98,8 @@ def test_generate_and_score_are_multiplied_and_keep_the_models_name(tmp_path):
     for label in labels:
         assert nodes[f"answers/{label}"].inputs == (Edge("models", label), Edge("prompts", "qa", "test"))
         assert nodes[f"scores/{label}"].inputs == (Edge("input", f"answers/{label}"),)
-    assert nodes["report"].inputs == tuple(Edge("input", f"scores/{label}") for label in labels)
+    scores = tuple(Edge("input", f"scores/{label}") for label in labels)
+    assert nodes["report"].inputs == (*scores, Edge("floor", "reference"))
 
 
 def test_one_member_of_a_group_can_be_named(tmp_path):

@@ -198,5 +198,5 @@ def test_a_source_offers_train_and_the_splits_it_was_given():
 
 @pytest.mark.parametrize("splits", [{"train": 3}, {"test": 0}, {"test": -1}])
 def test_splits_that_make_no_sense_are_refused(splits):
-    with pytest.raises(ValueError, match="train|at least one row"):
+    with pytest.raises(ValueError, match=r"train|at least one row"):
         SourceConfig(kind="source", **{"from": "builtin", "splits": splits})

@@ -59,7 +59,7 @@ def work_in(folder, seen=None):
     return Work("e", "loud", "embed", 1, "rows", "k", None, directory, [], progress)
 
 
-def mapped(folder, source, stage=Shout(), **options):  # noqa: B008
+def mapped(folder, source, stage=Shout(), **options):
     return map_shards(work_in(folder), source, stage, QARecord, QARecord.SCHEMA, resources=Resources(), **options)
 
 

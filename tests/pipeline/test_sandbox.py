@@ -18,13 +18,15 @@ from pipeline.records import FunctionTest
 from pipeline.sandbox import run
 from pipeline.sandbox.run import Execution, Limits, Outcome, check_isolation, execute, passed, same_json
 
+DEFAULT = Limits()
+
 
 def call(*arguments: object, expected: object = None, raises: str = "") -> FunctionTest:
     return FunctionTest.of("f", *arguments, expected=expected, raises=raises)
 
 
-def value_of(code: str, *arguments: object) -> Any:
-    execution = execute(code, [call(*arguments)])
+def value_of(code: str, *arguments: object, limits: Limits = DEFAULT) -> Any:
+    execution = execute(code, [call(*arguments)], limits)
     assert execution.status == "completed", execution
     outcome = execution.outcomes[0]
     return json.loads(outcome.value) if outcome.value is not None else (outcome.raised, outcome.message)
@@ -124,8 +126,10 @@ def test_output_floods_are_bounded() -> None:
 
 
 def test_memory_bombs_end_as_memory_errors() -> None:
+    limits = Limits(cpu_seconds=5, memory_bytes=128 * 2**20)
+    growing = "def f():\n    xs = []\n    while True:\n        xs.append(bytearray(10**7))"
     assert value_of("def f():\n    return len(bytearray(10**10))")[0] == "MemoryError"
-    assert value_of("def f():\n    xs = []\n    while True:\n        xs.append(bytearray(10**7))")[0] == "MemoryError"
+    assert value_of(growing, limits=limits)[0] == "MemoryError"
 
 
 def test_there_is_no_network() -> None:

@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kintsugi.graph import Graph
+from kintsugi.experiment import load
+from kintsugi.graph import Graph, build
 from pipeline.store import Manifest, Store
 
 ROOT = Path(__file__).parents[2]
@@ -34,19 +35,28 @@ class Finished:
         return self.store.require(found.kind.product, found.key)
 
 
-def command(store: Path, runs: Path, *arguments: str) -> list[str]:
-    """`kintsugi run` on the small experiment, in the environment of the tests."""
-    return [sys.executable, "-m", "kintsugi", "run", str(SMALL), "--store", str(store), "--runs", str(runs), *arguments]
+def command(store: Path, runs: Path, experiment: Path = SMALL) -> list[str]:
+    """`kintsugi run` on an experiment, in the environment of the tests."""
+    places = ["--store", str(store), "--runs", str(runs)]
+    return [sys.executable, "-m", "kintsugi", "run", str(experiment), *places]
 
 
-def run_small(store: Path, runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end; the logs are part of the failure where it fails."""
+def run_to_the_end(store: Path, runs: Path, experiment: Path = SMALL) -> subprocess.CompletedProcess[str]:
+    """Run it; the last log is part of the failure where it fails."""
     environment = {**os.environ, "COLUMNS": "120"}
     done = subprocess.run(
-        command(store, runs, *arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        command(store, runs, experiment), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{last_log(runs)}"
     return done
+
+
+def run_experiment(experiment: Path) -> Finished:
+    """Run an experiment in the cache, where it is found again as long as its keys stay the same."""
+    store, runs = CACHE / "store", CACHE / "runs"
+    done = run_to_the_end(store, runs, experiment)
+    graph = build(load(experiment))
+    return Finished(graph, Store(store), runs / graph.experiment.name, done.stdout)
 
 
 def last_log(runs: Path) -> str:

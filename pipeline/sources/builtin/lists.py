@@ -58,8 +58,8 @@ THRESHOLD_COUNT = Family(
 def _choose_change(random: Random) -> Facts:
     movement, change = random.choice((("rises", "right - left"), ("falls", "left - right")))
     relation, sign = random.choice((("more than", ">"), ("at least", ">=")))
-    facts: Facts = {"movement": movement, "change": change, "relation": relation, "sign": sign}
-    return {**facts, "step": random.randint(1, 12)}
+    step = random.randint(1, 12)
+    return {"movement": movement, "change": change, "relation": relation, "sign": sign, "step": step}
 
 
 def _change_inputs(random: Random, facts: Facts) -> list[Arguments]:

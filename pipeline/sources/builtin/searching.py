@@ -7,39 +7,40 @@ from random import Random
 from pipeline.sources.builtin.family import Arguments, Facts, Family
 from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, SAMPLE, TEXTS, integers
 
-_LETTERS = "aeiou"
+_MARKS = {"spaces": " ", "commas": ",", "dashes": "-", "dots": ".", "colons": ":"}
 
 
-def _choose_letter(random: Random) -> Facts:
-    return {"letter": random.choice(_LETTERS), "first": random.randint(1, 6)}
+def _choose_mark(random: Random) -> Facts:
+    kind, mark = random.choice(list(_MARKS.items()))
+    return {"kind": kind, "mark": mark, "first": random.randint(1, 9)}
 
 
-def _letter_inputs(random: Random, facts: Facts) -> list[Arguments]:
-    letter, first = facts["letter"], facts["first"]
-    boundaries = ["", letter, letter * (first + 1), "x" * first + letter, letter * (first + 2) + "x"]
-    return [[text] for text in [*boundaries, " ".join(random.sample(SAMPLE, 4))]]
+def _mark_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    mark, first = facts["mark"], facts["first"]
+    boundaries = ["", mark, mark * (first + 1), "x" * first + mark, mark * (first + 2) + "x"]
+    return [[text] for text in [*boundaries, mark.join(random.sample(SAMPLE, 5))]]
 
 
-def _letter_places(facts: Facts, text: str) -> list[int]:
-    return [place for place, letter in enumerate(text) if letter == facts["letter"] and place >= facts["first"]]
+def _mark_places(facts: Facts, text: str) -> list[int]:
+    return [place for place, letter in enumerate(text) if letter == facts["mark"] and place >= facts["first"]]
 
 
-LETTER_WALK = Family(
-    name="letter-walk",
+MARK_WALK = Family(
+    name="mark-walk",
     verbs=("walk", "locate", "spot", "mark"),
     parameters={"text": TEXTS},
     requests=(
-        'lists each index of the letter "{letter}" in `{text}` from index {first} on',
-        'collects where the letter "{letter}" stands in `{text}` from index {first} on',
+        "lists each index of the {kind} in `{text}` from index {first} on",
+        "collects where the {kind} stand in `{text}` from index {first} on",
     ),
-    summary='lists the letter "{letter}" from index {first} on',
-    remark='List the letter "{letter}" from index {first} on.',
+    summary="lists the {kind} from index {first} on",
+    remark="List the {kind} from index {first} on.",
     code=(
         "def {name}({text}):\n"
         "{note}"
         "    found = []\n"
         "    for i in range({first}, len({text})):\n"
-        '        if {text}[i] == "{letter}":\n'
+        '        if {text}[i] == "{mark}":\n'
         "            found.append(i)\n"
         "    return found\n"
     ),
@@ -47,9 +48,9 @@ LETTER_WALK = Family(
         "The walk takes O(n) time.",
         "Nothing before index {first} is looked at.",
     ),
-    choose=_choose_letter,
-    inputs=_letter_inputs,
-    solve=_letter_places,
+    choose=_choose_mark,
+    inputs=_mark_inputs,
+    solve=_mark_places,
 )
 
 

@@ -67,12 +67,12 @@ WINDOWS = Family(
 
 
 def _choose_trim(random: Random) -> Facts:
-    return {"width": random.randint(1, 9)}
+    return {"width": random.randint(2, 12)}
 
 
 def _trim_inputs(random: Random, facts: Facts) -> list[Arguments]:
     ends = 2 * facts["width"]
-    return [[random.sample(range(2, 30), length)] for length in (0, 1, ends, ends + 1, ends + 3)]
+    return [[random.sample(range(2, 32), length)] for length in (0, 1, ends, ends + 1, ends + 3)]
 
 
 def _trimmed_product(facts: Facts, values: list[int]) -> int:
@@ -115,7 +115,7 @@ _CENTRES = {"low median": "median_low", "high median": "median_high", "mode": "m
 
 def _choose_middle(random: Random) -> Facts:
     centre, function = random.choice(list(_CENTRES.items()))
-    return {"centre": centre, "function": function, "skip": random.randint(1, 9), "empty": random.choice(EMPTY)}
+    return {"centre": centre, "function": function, "skip": random.randint(2, 12), "empty": random.choice(EMPTY)}
 
 
 def _middle_inputs(random: Random, facts: Facts) -> list[Arguments]:

@@ -11,8 +11,8 @@ from pipeline.sources.builtin.words import AMOUNTS, COMPARE, SAMPLE, TEXTS
 def _choose_words(random: Random) -> Facts:
     relation, sign = random.choice(list(AMOUNTS.items()))
     kind, pattern, unit = random.choice((("words", "[a-z]+", "letters"), ("numbers", "[0-9]+", "digits")))
-    facts: Facts = {"relation": relation, "sign": sign, "kind": kind, "pattern": pattern, "unit": unit}
-    return {**facts, "length": random.randint(2, 9)}
+    length = random.randint(2, 9)
+    return {"relation": relation, "sign": sign, "kind": kind, "pattern": pattern, "unit": unit, "length": length}
 
 
 def _words_inputs(random: Random, facts: Facts) -> list[Arguments]:

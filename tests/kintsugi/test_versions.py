@@ -1,0 +1,140 @@
+"""A kind's version stands for what it makes. Each kind's output on a fixture is pinned with its version.
+
+When a pin fails, the same key would name another result: raise the kind's `version`, then put the new hash here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from eval.generate import BATCH_ROWS
+from eval.nodes import GenerateConfig
+from eval.report.markdown import to_markdown
+from eval.report.results import ArmInput, build_results, to_json
+from eval.scorers import SCORERS
+from eval.scorers.stage import ScoreStage
+from kintsugi.kinds import KINDS
+from pipeline.chat import prompt_ids
+from pipeline.nodes import split_by_prompt
+from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
+from pipeline.sources.builtin import build
+from pipeline.stages.annotate import annotate_shard
+from pipeline.stages.embed import EmbedStage
+from pipeline.store import content_key
+from training.batches import sample_order
+from training.losses import Side, preference_loss
+from training.nodes import SftConfig
+from training.tokens import pair_example, sft_example
+from training.worker import learning_rate
+
+PINS = {
+    "source": (1, "?"),
+    "embed": (1, "?"),
+    "annotate": (1, "?"),
+    "sft": (1, "?"),
+    "preference": (1, "?"),
+    "generate": (1, "?"),
+    "score": (1, "?"),
+    "compare": (1, "?"),
+}
+
+MASKS = ("response", "granular", "granular-one-sided", "random")
+
+
+@cache
+def rows() -> list[QARecord]:
+    return build(24, 0)
+
+
+@cache
+def broken() -> list[CorruptionRecord]:
+    return EmbedStage((), 0)(rows())[0]
+
+
+@cache
+def pairs() -> list[PreferenceRecord]:
+    return annotate_shard(broken())[0]
+
+
+@cache
+def scored() -> list[ScoredRecord]:
+    return ScoreStage(tuple(SCORERS))([answer(record) for record in broken()[:10]])[0]
+
+
+def answer(record: CorruptionRecord) -> GenerationRecord:
+    return GenerationRecord(
+        record.id, record.prompt, record.rejected, "stop", 1, 1, record.response, record.source, record.tests
+    )
+
+
+@cache
+def tokenizer() -> Any:
+    from training.tiny import build_tokenizer
+
+    return build_tokenizer(text for row in rows() for text in (row.prompt, row.response))
+
+
+def source_output() -> Any:
+    parts = split_by_prompt(rows(), {"test": 5}, 0, "qa")
+    return {split: [row.to_row() for row in members] for split, members in parts.items()}
+
+
+def sft_output() -> Any:
+    """What training is fed with, and how fast it goes; weights themselves depend on the processor."""
+    config = SftConfig(kind="sft", init="tiny", data="qa", learning_rate=1e-3)
+    examples = [sft_example(tokenizer(), row.id, row.prompt, row.response, 512) for row in rows()[:6]]
+    rates = [learning_rate(config, step, 40) for step in range(40)]
+    return [[example.input_ids, example.weights] for example in examples] + [sample_order(7, 4, 2.5, 0), rates]
+
+
+def preference_output() -> Any:
+    import torch
+
+    made = [pair_example(tokenizer(), pair, mask, 512, 0) for pair in pairs()[:6] for mask in MASKS]
+    sides = [
+        Side(*(torch.tensor([value], dtype=torch.float64) for value in values)) for values in ((-3, 1, 2), (-5, -2, 1))
+    ]
+    losses = {loss: round(float(preference_loss(loss, *sides).losses), 12) for loss in ("dpo", "tdpo1", "tdpo2")}
+    return [[side.input_ids, side.weights] for pair in made for side in (pair.chosen, pair.rejected)] + [losses]
+
+
+def generate_output() -> Any:
+    config = GenerateConfig(kind="generate", models="m", prompts="qa")
+    return [config.model_dump(mode="json"), BATCH_ROWS, [prompt_ids(tokenizer(), row.prompt) for row in rows()[:6]]]
+
+
+def compare_output() -> Any:
+    scores = [score for record in scored() for score in record.scores]
+    arms = [
+        ArmInput(name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
+        for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
+    ]
+    results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
+    return [to_json(results), to_markdown(results)]
+
+
+OUTPUTS: dict[str, Callable[[], Any]] = {
+    "source": source_output,
+    "embed": lambda: [record.to_row() for record in broken()],
+    "annotate": lambda: [record.to_row() for record in pairs()],
+    "sft": sft_output,
+    "preference": preference_output,
+    "generate": generate_output,
+    "score": lambda: [record.to_row() for record in scored()],
+    "compare": compare_output,
+}
+
+
+def test_every_kind_is_pinned() -> None:
+    assert set(PINS) == set(KINDS) == set(OUTPUTS)
+
+
+@pytest.mark.parametrize("kind", PINS)
+def test_the_output_changes_only_with_the_version(kind: str) -> None:
+    pinned_version, pinned = PINS[kind]
+    assert KINDS[kind].version == pinned_version, "the version was raised: pin the new hash with it"
+    assert content_key(OUTPUTS[kind]()) == pinned, f"the output of {kind} changed: raise its version and pin this hash"
