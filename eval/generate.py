@@ -93,7 +93,9 @@ def _answered(tasks: Sequence[GenerationTask]) -> Iterator[Any]:
     from ray.data import ActorPoolStrategy
 
     cluster.data_context()
-    dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map_batches(
+    # Items, unlike a range, are not read by tasks that may overtake each other: models come in their order.
+    numbers = [{"id": number} for number in range(len(tasks))]
+    dataset = ray.data.from_items(numbers, override_num_blocks=len(tasks)).map_batches(
         Answerer,
         fn_constructor_args=(list(tasks),),
         batch_size=1,

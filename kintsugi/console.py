@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 
 from pipeline.contract import Progress as Report
 
@@ -23,13 +24,12 @@ class Screen:
     def __init__(self) -> None:
         self._terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
         self.console = Console(file=self._terminal, highlight=False)
-        self._progress: Progress | None = None
+        self._progress = self._new_progress()
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
-        self._reused = 0
+        self._finished: set[str] = set()
+        self._last = time.monotonic()
 
     def reused(self, name: str) -> None:
-        self._reused += 1
         self.console.print(f"[dim]•[/] {name:<{NAME_WIDTH}} [dim]in the store[/]")
 
     def waiting(self, name: str) -> None:
@@ -38,7 +38,33 @@ class Screen:
     @contextmanager
     def making(self, names: Sequence[str], log: Path) -> Iterator[None]:
         """Show these nodes while they are made; all output of this process and its children goes to `log`."""
-        self._progress = Progress(
+        self._progress, self._tasks, self._last = self._new_progress(), {}, time.monotonic()
+        with captured(log), self._progress:
+            self._task(names[0])
+            yield
+
+    def progress_of(self, name: str) -> Report:
+        """The callback through which one node reports."""
+
+        def report(done: int, total: int, unit: str) -> None:
+            if name not in self._finished:
+                self._progress.update(self._task(name), completed=done, total=total, unit=unit)
+
+        return report
+
+    def finish(self, name: str) -> None:
+        """One line for a node that is made: how much of what, and the seconds since the one before."""
+        if name in self._finished:
+            return
+        self._finished.add(name)
+        task = self._progress.tasks[self._progress.task_ids.index(self._task(name))]
+        amount = f"{int(task.completed):,} {task.fields['unit']}" if task.completed else ""
+        self._progress.remove_task(self._tasks[name])
+        seconds, self._last = time.monotonic() - self._last, time.monotonic()
+        self.console.print(f"[green]✓[/] {name:<{NAME_WIDTH}} [dim]{amount:>16} {seconds:8.1f} s[/]")
+
+    def _new_progress(self) -> RichProgress:
+        return RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description:<" + str(NAME_WIDTH) + "}"),
             BarColumn(bar_width=24),
@@ -49,40 +75,11 @@ class Screen:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._tasks, self._started = {}, {names[0]: time.monotonic()}
-        self._names = list(names)
-        with captured(log), self._progress:
-            self._begin(names[0])
-            yield
-        for name in list(self._tasks):
-            self._finish(name)
 
-    def progress_of(self, name: str) -> Report:
-        """The callback through which one node reports."""
-
-        def report(done: int, total: int, unit: str) -> None:
-            assert self._progress is not None
-            if name not in self._tasks:
-                self._begin(name)
-            self._progress.update(self._tasks[name], completed=done, total=total, unit=unit)
-
-        return report
-
-    def _begin(self, name: str) -> None:
-        """Show a node; those that were begun before it are done."""
-        assert self._progress is not None
-        for other in [other for other in self._tasks if self._names.index(other) < self._names.index(name)]:
-            self._finish(other)
-        self._started.setdefault(name, time.monotonic())
-        self._tasks[name] = self._progress.add_task(name, total=None, unit="")
-
-    def _finish(self, name: str) -> None:
-        assert self._progress is not None
-        seconds = time.monotonic() - self._started[name]
-        task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
-        amount = f"{int(task.completed):,} {task.fields['unit']}" if task.completed else ""
-        self._progress.remove_task(self._tasks.pop(name))
-        self.console.print(f"[green]✓[/] {name:<{NAME_WIDTH}} [dim]{amount:>16} {seconds:8.1f} s[/]")
+    def _task(self, name: str) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=None, unit="")
+        return self._tasks[name]
 
 
 @contextmanager

@@ -144,6 +144,7 @@ def _work(graph: Graph, node: Node, store: Store, screen: Screen) -> Work:
         directory=directory,
         sources=sources,
         progress=screen.progress_of(node.name),
+        finished=partial(screen.finish, node.name),
         started=time.time(),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,11 @@ from pipeline.store import Input, Manifest, commit, read_manifest
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, unit) while a node is made."""
+
+
+def _untold(*_: object) -> None:
+    """What a work tells where nobody watches, as in a worker."""
+
 
 DATA = "data"
 REJECTS = "rejected"
@@ -86,7 +91,10 @@ class Source:
 
 @dataclass
 class Work:
-    """One node to be made: everything its kind needs, and nothing of the graph. Picklable but for `progress`."""
+    """One node to be made: everything its kind needs, and nothing of the graph.
+
+    `progress` and `finished` tell whoever watches; `unwatched` gives a copy that can be pickled.
+    """
 
     experiment: str
     name: str
@@ -97,8 +105,13 @@ class Work:
     config: Any
     directory: Path
     sources: list[Source]
-    progress: Progress = field(default=lambda done, total, unit: None, repr=False)
+    progress: Progress = field(default=_untold, repr=False)
+    finished: Callable[[], None] = field(default=_untold, repr=False)
     started: float = field(default_factory=time.time)
+
+    def unwatched(self, config: Any) -> Work:
+        """A copy for another process, with its config as that process needs it."""
+        return replace(self, config=config, progress=_untold, finished=_untold)
 
     def source(self, role: str) -> Source:
         """The one input in this role."""
@@ -111,7 +124,7 @@ class Work:
 
     def commit(self, rows: dict[str, int] | None = None, facts: dict[str, Any] | None = None) -> Manifest:
         """Write the manifest: from here on the artifact exists."""
-        return commit(
+        manifest = commit(
             self.directory,
             Manifest(
                 kind=self.kind,
@@ -125,6 +138,8 @@ class Work:
                 wall_seconds=round(time.time() - self.started, 3),
             ),
         )
+        self.finished()
+        return manifest
 
 
 class NodeKind(ABC):

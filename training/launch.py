@@ -6,8 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline import cluster
@@ -80,11 +79,7 @@ def _for_worker(work: Work) -> Work:
     config: ModelConfig = work.config
     if not work.all_sources("init") and Path(config.init).is_dir():
         config = config.model_copy(update={"init": str(Path(config.init).resolve())})
-    return replace(work, config=config, progress=_silent)
-
-
-def _silent(done: int, total: int, unit: str) -> None:
-    """Progress of a work inside a worker: the driver reads the metrics file instead."""
+    return work.unwatched(config)
 
 
 def _raise_failure(directory: Path) -> None:
@@ -119,11 +114,11 @@ def _progress(works: Sequence[Work]) -> Iterator[None]:
 
 
 def _report(work: Work) -> bool:
-    """Pass on how far a model is; whether it is finished."""
-    try:
-        lines = (work.directory / METRICS).read_text(encoding="utf-8").splitlines()
-        last = json.loads(lines[-1])
-    except (OSError, ValueError, IndexError):
-        return read_manifest(work.directory) is not None
-    work.progress(last["step"], last["total"], "steps")
-    return read_manifest(work.directory) is not None
+    """Pass on how far a model is; whether it is made."""
+    made = read_manifest(work.directory) is not None
+    with suppress(OSError, ValueError, IndexError):
+        last = json.loads((work.directory / METRICS).read_text(encoding="utf-8").splitlines()[-1])
+        work.progress(last["step"], last["total"], "steps")
+    if made:
+        work.finished()
+    return made

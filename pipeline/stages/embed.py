@@ -49,7 +49,7 @@ def embed(
     failure = _good_answer_fails(record, run)
     if failure:
         return Reject(record.id, "good-answer-fails", failure)
-    kinds = _shuffled([error_type(name) for name in error_types], f"{seed}:{record.id}")
+    kinds = [error_type(name) for name in error_types]
     tried: list[str] = []
     for kind, edit in _candidates(record, kinds, seed):
         result = _corrupted(record, kind, edit, run)
@@ -72,13 +72,27 @@ def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator
     """A few sites of each type in turn; what one type leaves of the budget, the next ones get."""
     left = CANDIDATES
     rest: list[tuple[ErrorType, Edit]] = []
-    for kind in kinds:
-        sites = _shuffled(kind.propose(record.response), f"{seed}:{record.id}:{kind.name}")
+    for kind, sites in _types_in_turn(record, kinds, seed):
         now = sites[: min(CANDIDATES_PER_TYPE, left)]
         rest += [(kind, edit) for edit in sites[len(now) :]]
         left -= len(now)
         yield from ((kind, edit) for edit in now)
     yield from rest[:left]
+
+
+def _types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
+    """The types in a random order with their sites in a random order. A type with few sites tends to come first.
+
+    Off-by-one has sites almost everywhere, an import one at most: with equal chances it would take most of the rows. So
+    a type of n sites has weight 1/n (weighted draw without replacement: Efraimidis and Spirakis 2006, key u^(1/w)).
+    """
+    draw = Random(f"{seed}:{record.id}")
+    keyed = []
+    for kind in kinds:
+        sites = _shuffled(kind.propose(record.response), f"{seed}:{record.id}:{kind.name}")
+        keyed.append((draw.random() ** max(1, len(sites)), kind, sites))
+    keyed.sort(key=lambda item: item[0], reverse=True)
+    return [(kind, sites) for _, kind, sites in keyed]
 
 
 def _corrupted(record: QARecord, kind: ErrorType, edit: Edit, execute: Execute) -> CorruptionRecord | Verification:
