@@ -15,7 +15,7 @@ from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
-from pipeline.store import Manifest, Store, lease, write_atomically, write_json
+from pipeline.store import MANIFEST, Manifest, Store, lease, read_manifest, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,14 @@ def _with_group(graph: Graph, first: Node, missing: Sequence[Node], made: set[st
 
 def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> None:
     log = place.run_directory(graph) / "logs" / f"{batch[0].name}.log"
+    # Nodes of one key are one artifact, whatever their names.
+    artifacts = {node.key: node for node in reversed(batch)}
     with ExitStack() as stack:
         # In the order of keys, so that two runs that share nodes cannot wait for each other.
-        for node in sorted(batch, key=lambda node: node.key):
-            lock = place.store.root / ".leases" / f"{node.kind.product}-{node.key}.lock"
-            stack.enter_context(lease(lock, partial(screen.waiting, node.name)))
-        missing = [node for node in batch if place.store.manifest(node.kind.product, node.key) is None]
+        for key in sorted(artifacts):
+            lock = place.store.root / ".leases" / f"{artifacts[key].kind.product}-{key}.lock"
+            stack.enter_context(lease(lock, partial(screen.waiting, artifacts[key].name)))
+        missing = [node for node in batch if artifacts[node.key] is node and _absent(node, place.store)]
         if not missing:
             return
         stack.enter_context(screen.making([node.name for node in missing], log))
@@ -99,6 +101,16 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
     for node in batch:
         if place.store.manifest(node.kind.product, node.key) is None:
             raise UserError("run", f"'{node.name}' was not made.", str(log), "The log says why.")
+
+
+def _absent(node: Node, store: Store) -> bool:
+    """Whether the artifact must be made. One that was whole once and is damaged now is removed first."""
+    directory = store.directory(node.kind.product, node.key)
+    if read_manifest(directory) is not None:
+        return False
+    if (directory / MANIFEST).exists():
+        shutil.rmtree(directory)
+    return True
 
 
 @contextmanager

@@ -157,8 +157,7 @@ def verify(directory: Path) -> list[str]:
 
 
 def commit(directory: Path, manifest: Manifest) -> Manifest:
-    """Remove scratch, describe every file, and write the manifest last. The artifact exists from then on."""
-    shutil.rmtree(directory / SCRATCH, ignore_errors=True)
+    """Describe every file and write the manifest last. The artifact exists from then on, and scratch is removed."""
     whole = Manifest(
         **{
             **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},
@@ -170,16 +169,17 @@ def commit(directory: Path, manifest: Manifest) -> Manifest:
         }
     )
     write_json(directory / MANIFEST, asdict(whole))
+    shutil.rmtree(directory / SCRATCH, ignore_errors=True)
     return whole
 
 
 def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
     """Length and sha256 of every file of an artifact, by its path within the directory."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and not _is_temporary(path.name))
+    files = {path.relative_to(directory): path for path in sorted(directory.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-        for path in files
-        if path.relative_to(directory).as_posix() != MANIFEST
+        name.as_posix(): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        for name, path in files.items()
+        if name.parts[0] not in (MANIFEST, SCRATCH) and not _is_temporary(path.name)
     }
 
 

@@ -141,7 +141,7 @@ def test_a_wrong_value_is_shown_with_its_place(tmp_path, old, new, where, seen):
 
 def test_what_a_kind_forbids_is_said_in_its_own_words_without_the_whole_node(tmp_path):
     what, where, _ = refusal(tmp_path, GOOD.replace("splits: {test: 4}", "splits: {train: 4}"))
-    assert what == "the rest of the rows is always called train: leave it out."
+    assert what == "'train' cannot name a split; use letters and digits, none of train, data, rejected, in, out."
     assert where == "FILE:8: nodes.qa.splits"
     path = written(tmp_path, GOOD.replace("    data:", "    batch_size: 7\n    data:"))
     with pytest.raises(UserError, match="batch_size 7 must be a multiple of workers x accumulation = 2") as caught:

@@ -56,10 +56,9 @@ THRESHOLD_COUNT = Family(
 
 
 def _choose_change(random: Random) -> Facts:
-    movement, change = random.choice((("rises", "right - left"), ("falls", "left - right")))
     relation, sign = random.choice((("more than", ">"), ("at least", ">=")))
     step = random.randint(1, 12)
-    return {"movement": movement, "change": change, "relation": relation, "sign": sign, "step": step}
+    return {"relation": relation, "sign": sign, "step": step}
 
 
 def _change_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -69,8 +68,7 @@ def _change_inputs(random: Random, facts: Facts) -> list[Arguments]:
 
 
 def _count_changes(facts: Facts, values: list[int]) -> int:
-    direction = 1 if facts["movement"] == "rises" else -1
-    changes = [direction * (values[place] - values[place - 1]) for place in range(1, len(values))]
+    changes = [values[place] - values[place - 1] for place in range(1, len(values))]
     return sum(COMPARE[facts["sign"]](change, facts["step"]) for change in changes)
 
 
@@ -79,11 +77,11 @@ NEIGHBOURS = Family(
     verbs=("compare", "watch", "jump", "trace"),
     parameters={"xs": LISTS},
     requests=(
-        "counts how often a list {movement} by {relation} {step} from one entry to the next",
-        "uses `pairwise` to count where the next entry {movement} by {relation} {step}",
+        "counts how often a list rises by {relation} {step} from one entry to the next",
+        "uses `pairwise` to count where the next entry rises by {relation} {step}",
     ),
-    summary="counts where a list {movement} by {relation} {step}",
-    remark="Count where the next entry {movement} by {relation} {step}.",
+    summary="counts where a list rises by {relation} {step}",
+    remark="Count where the next entry rises by {relation} {step}.",
     code=(
         "from itertools import pairwise\n"
         "\n"
@@ -91,7 +89,7 @@ NEIGHBOURS = Family(
         "{note}"
         "    total = 0\n"
         "    for left, right in pairwise({xs}):\n"
-        "        if {change} {sign} {step}:\n"
+        "        if right - left {sign} {step}:\n"
         "            total += 1\n"
         "    return total\n"
     ),

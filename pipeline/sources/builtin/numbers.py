@@ -8,12 +8,9 @@ from typing import Any
 from pipeline.sources.builtin.family import Arguments, Facts, Family
 from pipeline.sources.builtin.words import EMPTY, NUMBERS
 
-_POWERS = {"squares": 2, "cubes": 3, "fourth powers": 4}
-
 
 def _choose_range(random: Random) -> Facts:
-    terms, power = random.choice(list(_POWERS.items()))
-    return {"terms": terms, "power": power, "first": random.randint(1, 12)}
+    return {"first": random.randint(1, 12)}
 
 
 def _range_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -24,7 +21,7 @@ def _range_inputs(random: Random, facts: Facts) -> list[Arguments]:
 def _range_sum(facts: Facts, last: int) -> int:
     if last < facts["first"]:
         raise ValueError
-    return int(sum(term ** facts["power"] for term in range(last, facts["first"] - 1, -1)))
+    return sum(term * term for term in range(last, facts["first"] - 1, -1))
 
 
 RANGE_SUM = Family(
@@ -32,11 +29,11 @@ RANGE_SUM = Family(
     verbs=("sum", "add", "collect", "gather"),
     parameters={"n": NUMBERS},
     requests=(
-        "adds up the {terms} from {first} to `{n}` and raises ValueError if `{n}` is below {first}",
-        "returns the sum of the {terms} from {first} up to and including `{n}`, with ValueError below {first}",
+        "adds up the squares from {first} to `{n}` and raises ValueError if `{n}` is below {first}",
+        "returns the sum of the squares from {first} up to and including `{n}`, with ValueError below {first}",
     ),
-    summary="adds up the {terms} from {first} to `{n}`",
-    remark="Add up the {terms} from {first} to {n}.",
+    summary="adds up the squares from {first} to `{n}`",
+    remark="Add up the squares from {first} to {n}.",
     code=(
         "def {name}({n}):\n"
         "{note}"
@@ -44,7 +41,7 @@ RANGE_SUM = Family(
         '        raise ValueError("too small")\n'
         "    total = 0\n"
         "    for i in range({first}, {n} + 1):\n"
-        "        total += i ** {power}\n"
+        "        total += i ** 2\n"
         "    return total\n"
     ),
     explanations=(
@@ -58,8 +55,7 @@ RANGE_SUM = Family(
 
 
 def _choose_boxes(random: Random) -> Facts:
-    direction, function = random.choice((("up", "ceil"), ("down", "floor")))
-    return {"direction": direction, "function": function, "part": random.randint(2, 12)}
+    return {"part": random.randint(2, 12)}
 
 
 def _boxes_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -71,7 +67,7 @@ def _boxes(facts: Facts, amount: int) -> int:
     if amount < 0:
         raise ValueError
     whole, rest = divmod(amount, facts["part"])
-    return int(whole + 1 + (rest > 0 and facts["direction"] == "up"))
+    return whole + 1 + int(rest > 0)
 
 
 BOXES = Family(
@@ -79,11 +75,11 @@ BOXES = Family(
     verbs=("pack", "fit", "split", "share"),
     parameters={"n": NUMBERS},
     requests=(
-        "divides `{n}` by {part}, rounds {direction} and adds 1, with ValueError if `{n}` is negative",
-        "returns `{n}` over {part} rounded {direction} plus 1 and raises ValueError below 0",
+        "divides `{n}` by {part}, rounds up and adds 1, with ValueError if `{n}` is negative",
+        "returns `{n}` over {part} rounded up plus 1 and raises ValueError below 0",
     ),
-    summary="divides by {part}, rounds {direction} and adds 1",
-    remark="Divide by {part}, round {direction} and add 1.",
+    summary="divides by {part}, rounds up and adds 1",
+    remark="Divide by {part}, round up and add 1.",
     code=(
         "import math\n"
         "\n"
@@ -91,10 +87,10 @@ BOXES = Family(
         "{note}"
         "    if {n} < 0:\n"
         '        raise ValueError("negative")\n'
-        "    return math.{function}({n} / {part}) + 1\n"
+        "    return math.ceil({n} / {part}) + 1\n"
     ),
     explanations=(
-        "`math.{function}` rounds {direction}.",
+        "`math.ceil` rounds up.",
         "At 0 the result is 1.",
     ),
     choose=_choose_boxes,
