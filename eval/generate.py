@@ -7,6 +7,7 @@ how the work was divided.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import cluster
 from pipeline.chat import prompt_ids
-from pipeline.contract import DATA, Work
+from pipeline.contract import DATA, REJECTS, Work
 from pipeline.failures import UserError
-from pipeline.records import GenerationRecord, QARecord, table_of
+from pipeline.records import REJECTED, GenerationRecord, QARecord, Reject, table_of
 from pipeline.shards import count_rows, read_records, shard_name
 from pipeline.store import canonical, write_table
 
@@ -28,13 +29,17 @@ BATCH_ROWS = 150
 
 @dataclass(frozen=True)
 class GenerationTask:
-    """One batch of one model: rows `start` to `start + BATCH_ROWS` of the sorted prompts, to `output`."""
+    """One batch of one model: rows `start` to `start + BATCH_ROWS` of the sorted prompts, to `output`.
+
+    Prompts that leave no room for an answer go to `rejects`, which is written first.
+    """
 
     model: Path
     prompts: Path
     config: GenerateConfig
     start: int
     output: Path
+    rejects: Path
 
 
 def generate(works: Sequence[Work]) -> None:
@@ -44,9 +49,9 @@ def generate(works: Sequence[Work]) -> None:
     for alike in _by_architecture(works):
         missing = [task for work in alike for task in tasks[work.name] if not task.output.exists()]
         for _ in _answered(missing):
-            left = [work for work in left if not _commit_if_whole(work, tasks[work.name])]
-    for work in left:
-        assert _commit_if_whole(work, tasks[work.name]), f"{work.name}: shards are missing"
+            left = _commit_whole(left, tasks)
+    left = _commit_whole(left, tasks)
+    assert not left, f"shards of {left[0].name} are missing"
 
 
 def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
@@ -67,20 +72,34 @@ def _tasks(work: Work) -> list[GenerationTask]:
     if not rows:
         raise UserError("data", "there are no prompts.", f"node {work.name}, {prompts}", "Look at the node before.")
     return [
-        GenerationTask(model, prompts, config, start, work.directory / DATA / shard_name(index))
+        GenerationTask(
+            model,
+            prompts,
+            config,
+            start,
+            work.directory / DATA / shard_name(index),
+            work.directory / REJECTS / shard_name(index),
+        )
         for index, start in enumerate(range(0, rows, BATCH_ROWS))
     ]
 
 
-def _commit_if_whole(work: Work, tasks: Sequence[GenerationTask]) -> bool:
-    done = sum(task.output.exists() for task in tasks)
-    if done:
-        work.progress(done, len(tasks), "batches")
-    if done < len(tasks):
-        return False
-    rows = count_rows(work.directory / DATA)
-    work.commit(rows={"in": rows, "out": rows, "rejected": 0})
-    return True
+def _commit_whole(works: Sequence[Work], tasks: dict[str, list[GenerationTask]]) -> list[Work]:
+    """Commit the works whose shards are all there and give the others, whose time begins now."""
+    left = []
+    for work in works:
+        total, done = len(tasks[work.name]), sum(task.output.exists() for task in tasks[work.name])
+        if done:
+            work.progress(done, total, "batches")
+        if done == total:
+            rows, rejected = count_rows(work.directory / DATA), count_rows(work.directory / REJECTS)
+            work.commit(rows={"in": rows + rejected, "out": rows, "rejected": rejected})
+        else:
+            left.append(work)
+    if len(left) < len(works):
+        for work in left:
+            work.started = time.time()
+    return left
 
 
 def _answered(tasks: Sequence[GenerationTask]) -> Iterator[Any]:
@@ -135,12 +154,19 @@ class Answerer:
         tokenizer = AutoTokenizer.from_pretrained(task.model, trust_remote_code=False)
         config = task.config
         rows: list[QARecord] = sorted(read_records(task.prompts, QARecord, config.limit), key=lambda row: row.id)
-        rows = rows[task.start : task.start + BATCH_ROWS]
+        asked = [(row, prompt_ids(tokenizer, row.prompt)) for row in rows[task.start : task.start + BATCH_ROWS]]
+        fitting = [(row, ids) for row, ids in asked if len(ids) < config.max_length]
+        too_long = [_too_long(row, len(ids), config.max_length) for row, ids in asked if len(ids) >= config.max_length]
         self.engine.load(task.model)
         sampling = Sampling(config.max_tokens, config.temperature, config.top_p, config.seed)
-        completions = self.engine.generate([prompt_ids(tokenizer, row.prompt) for row in rows], sampling)
-        records = [_record(row, completion) for row, completion in zip(rows, completions, strict=True)]
+        completions = self.engine.generate([ids for _, ids in fitting], sampling)
+        records = [_record(row, completion) for (row, _), completion in zip(fitting, completions, strict=True)]
+        write_table(task.rejects, table_of(too_long, REJECTED))
         write_table(task.output, table_of(records, GenerationRecord.SCHEMA))
+
+
+def _too_long(row: QARecord, tokens: int, max_length: int) -> Reject:
+    return Reject(row.id, "too-long", f"the prompt has {tokens} tokens, max_length is {max_length}")
 
 
 def _record(row: QARecord, completion: Any) -> GenerationRecord:

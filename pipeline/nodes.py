@@ -17,7 +17,9 @@ TRAIN = "train"
 RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
 """What a split cannot be called: `train` is the rest of the rows, the others are words of artifacts and manifests."""
 
-SHARD_ROWS = 128
+SHARD_ROWS = (64, 4096)
+SHARDS = 32
+"""A source is cut into some 32 shards of at least 64 and at most 4,096 rows: enough to share out, few to list."""
 
 
 class SourceConfig(NodeConfig):
@@ -79,9 +81,10 @@ def _make_source(work: Work) -> None:
     _refuse_unusable(work, len(records), rejects)
     parts = split_by_prompt(records, config.splits, config.seed, work.name) if config.splits else {"": records}
     write_table(work.directory / REJECTS / shard_name(0), table_of(rejects, REJECTED))
+    shard_rows = min(max(len(records) // SHARDS, SHARD_ROWS[0]), SHARD_ROWS[1])
     for split, members in parts.items():
         directory = work.directory / split / DATA if split else work.directory / DATA
-        write_shards(directory, members, type(records[0]).SCHEMA, SHARD_ROWS)
+        write_shards(directory, members, type(records[0]).SCHEMA, shard_rows)
         work.progress(len(members), len(members), "rows")
     counts = {split or "out": len(members) for split, members in parts.items()}
     work.commit(rows={"in": len(records) + len(rejects), **counts, "rejected": len(rejects)})

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
-VOCABULARY = 900
+VOCABULARY = 1300
+"""At most; the built-in corpus gives 1,282. Names become whole words, and rows a tenth shorter than with 900."""
 MAX_POSITIONS = 1024
 SHAPE = {
     "hidden_size": 192,
@@ -22,7 +23,7 @@ SHAPE = {
     "num_key_value_heads": 1,
     "intermediate_size": 512,
 }
-"""With tied embeddings and 900 vocabulary entries: 1,747,392 parameters."""
+"""With tied embeddings and 1,282 vocabulary entries: 1,820,736 parameters."""
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -51,7 +52,7 @@ def build(texts: Iterable[str], directory: Path, seed: int) -> None:
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most 900 entries: every text is reversible, every digit is a token of its own.
+    """A byte-level BPE of at most 1,300 entries: every text is reversible, every digit is a token of its own.
 
     Nothing is trimmed or prefixed, so character offsets cover the text.
     """

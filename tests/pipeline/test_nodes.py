@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from pipeline.contract import Work
 from pipeline.failures import UserError
-from pipeline.nodes import SHARD_ROWS, Source, SourceConfig, split_by_prompt
+from pipeline.nodes import SHARD_ROWS as SHARD_BOUNDS
+from pipeline.nodes import Source, SourceConfig, split_by_prompt
 from pipeline.records import REJECTED, PreferenceRecord, QARecord
 from pipeline.shards import count_rows, read_records, read_shard, shard_paths
 from pipeline.store import read_manifest, verify
+
+SHARD_ROWS = SHARD_BOUNDS[0]
 
 
 def rows(count, prompts=None):
@@ -121,7 +124,7 @@ def test_a_file_becomes_shards_of_its_records_in_order(tmp_path):
     assert ids(found) == [f"r{i}" for i in range(2 * SHARD_ROWS + 1)]
     assert found[5] == QARecord("r5", "5?", "5", "data.jsonl")
     manifest = read_manifest(directory)
-    assert manifest.rows == {"in": 257, "out": 257, "rejected": 0}
+    assert manifest.rows == {"in": 129, "out": 129, "rejected": 0}
     assert verify(directory) == []
 
 

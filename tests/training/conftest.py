@@ -14,7 +14,7 @@ from training import tiny
 
 
 def corpus() -> Iterator[str]:
-    """Enough different words, code and scripts for a full vocabulary of 900 entries."""
+    """Enough different words, code and scripts for a vocabulary of many merges."""
     draw = random.Random(0)
     for number in range(400):
         word = "".join(draw.choice(["ra", "lo", "min", "ster", "qu", "ect", "x", "dum"]) for _ in range(4))

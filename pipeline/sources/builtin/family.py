@@ -4,7 +4,7 @@ A family is text with gaps, and three small functions: `choose` draws what goes 
 to test, and `solve` computes what they must return. `solve` is written apart from the answer's code, so that a mistake
 in either shows up as a failing test rather than as a wrong expectation.
 
-A model of 1.7 M parameters has to learn this from some two thousand rows. So the prompt always says everything
+A model of 1.8 M parameters has to learn this from some two thousand rows. So the prompt always says everything
 that the tests check (names, numbers, what happens at the edges), and copying it is all that the answer needs. What was
 seen to be too hard in a few hundred steps: two free numbers in one prompt (they are swapped), a free letter, and a word
 such as rises/falls that turns one token of the code about.
