@@ -61,8 +61,7 @@ def _choose_search(random: Random) -> Facts:
 
 def _search_inputs(random: Random, facts: Facts) -> list[Arguments]:
     limit = facts["limit"]
-    skipped = limit - 1 if facts["sign"].startswith(">") else limit + 1
-    found = 2 * limit - skipped
+    skipped, found = limit - 1, limit + 1
     boundaries = [[], [skipped], [limit, found], [skipped, skipped, limit, found], [skipped, skipped, found]]
     return [[values] for values in [*boundaries, integers(random, 0, 2 * limit, 6)]]
 

@@ -110,12 +110,9 @@ TRIM = Family(
     solve=_trimmed_product,
 )
 
-_CENTRES = {"low median": "median_low", "high median": "median_high", "mode": "mode"}
-
 
 def _choose_middle(random: Random) -> Facts:
-    centre, function = random.choice(list(_CENTRES.items()))
-    return {"centre": centre, "function": function, "skip": random.randint(2, 12), "empty": random.choice(EMPTY)}
+    return {"skip": random.randint(2, 12), "empty": random.choice(EMPTY)}
 
 
 def _middle_inputs(random: Random, facts: Facts) -> list[Arguments]:
@@ -128,10 +125,7 @@ def _middle(facts: Facts, values: list[int]) -> Any:
     rest = values[facts["skip"] :]
     if not rest:
         return facts["empty"]
-    if facts["centre"] == "mode":
-        return max(rest, key=rest.count)
-    half = len(rest) // 2 if facts["centre"] == "high median" else (len(rest) - 1) // 2
-    return sorted(rest)[half]
+    return sorted(rest)[(len(rest) - 1) // 2]
 
 
 MIDDLE = Family(
@@ -139,19 +133,19 @@ MIDDLE = Family(
     verbs=("centre", "middle", "rank", "judge"),
     parameters={"xs": LISTS},
     requests=(
-        "returns the {centre} after the first {skip} entries, or {empty} if none are left",
-        "skips the first {skip} entries and gives the {centre} of the rest, or {empty} if none are left",
+        "returns the low median after the first {skip} entries, or {empty} if none are left",
+        "skips the first {skip} entries and gives the low median of the rest, or {empty} if none are left",
     ),
-    summary="gives the {centre} after the first {skip} entries, or {empty}",
-    remark="Give the {centre} after the first {skip} entries.",
+    summary="gives the low median after the first {skip} entries, or {empty}",
+    remark="Give the low median after the first {skip} entries.",
     code=(
-        "from statistics import {function}\n"
+        "from statistics import median_low\n"
         "\n"
         "def {name}({xs}):\n"
         "{note}"
         "    if len({xs}) <= {skip}:\n"
         "        return {empty}\n"
-        "    return {function}({xs}[{skip}:])\n"
+        "    return median_low({xs}[{skip}:])\n"
     ),
     explanations=(
         "It returns {empty} when nothing is left.",

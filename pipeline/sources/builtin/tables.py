@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from pipeline.sources.builtin.family import Arguments, Facts, Family
-from pipeline.sources.builtin.words import AMOUNTS, COMPARE, KEYS, LISTS, TABLES
+from pipeline.sources.builtin.words import AMOUNTS, COMPARE, KEYS, LISTS
 
 
 def _choose_lookup(random: Random) -> Facts:
@@ -27,7 +27,7 @@ def _lookup(facts: Facts, table: dict[str, int], keys: list[str]) -> int:
 LOOKUP = Family(
     name="lookup",
     verbs=("price", "charge", "weigh", "bill"),
-    parameters={"table": TABLES, "keys": KEYS},
+    parameters={"table": ("table",), "keys": KEYS},
     requests=(
         "adds up what `{table}` holds for all but the first of `{keys}`, with {default} for a missing key",
         "skips the first of `{keys}` and adds up what `{table}` holds for the rest, with {default} for a missing key",

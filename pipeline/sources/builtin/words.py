@@ -19,7 +19,6 @@ NOUNS: Words = (
 LISTS: Words = ("values", "numbers", "scores", "prices", "sizes", "points", "marks", "levels", "ages", "items")
 TEXTS: Words = ("text", "line", "phrase", "message", "title", "label", "sentence", "comment")
 NUMBERS: Words = ("n", "number", "limit", "size", "amount", "level", "top", "last")
-TABLES: Words = ("table", "costs", "stock", "weights", "rates", "known", "totals", "record")
 KEYS: Words = ("names", "words", "labels", "codes", "tags", "wanted")
 
 ASKING: Words = (
@@ -44,14 +43,12 @@ EMPTY: tuple[int | None, ...] = (-1, None)
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
 }
 
-RELATIONS: dict[str, str] = {"above": ">", "of at least": ">=", "below": "<", "of at most": "<="}
+RELATIONS: dict[str, str] = {"above": ">", "of at least": ">="}
 """How entries compare with a number, in words and in Python."""
 
-AMOUNTS: dict[str, str] = {"more than": ">", "at least": ">=", "fewer than": "<", "at most": "<="}
+AMOUNTS: dict[str, str] = {"more than": ">", "at least": ">="}
 """How a count compares with a number, in words and in Python."""
 
 SAMPLE: Words = (
