@@ -30,7 +30,7 @@ app = typer.Typer(
 
 Config = Annotated[Path, typer.Argument(help="The experiment file, such as configs/recovery.yaml.", show_default=False)]
 Set = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set nodes.qa.rows=500. May be repeated."),
 ]
 StoreRoot = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.", envvar="KINTSUGI_STORE")]
@@ -38,7 +38,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="Where names, logs and report
 
 
 @app.command()
-def run(config: Config, set_: Set = [], store: StoreRoot = Path("store"), runs: Runs = Path("runs")) -> None:  # noqa: B006
+def run(config: Config, set_: Set = None, store: StoreRoot = Path("store"), runs: Runs = Path("runs")) -> None:
     """Make everything an experiment lacks, then show its results.
 
     What is in the store already is not made again. After Ctrl-C or a crash, the same command goes on where it stopped.
@@ -46,7 +46,7 @@ def run(config: Config, set_: Set = [], store: StoreRoot = Path("store"), runs: 
     from kintsugi.console import Screen
     from kintsugi.execute import Place, execute
 
-    graph = build(load(config, set_))
+    graph = build(load(config, set_ or ()))
     place = Place(Store(store.resolve()), runs.resolve())
     screen = Screen()
     try:
@@ -58,9 +58,9 @@ def run(config: Config, set_: Set = [], store: StoreRoot = Path("store"), runs: 
 
 
 @app.command()
-def plan(config: Config, set_: Set = [], store: StoreRoot = Path("store")) -> None:  # noqa: B006
+def plan(config: Config, set_: Set = None, store: StoreRoot = Path("store")) -> None:
     """Show every node, its key, and whether it has to be made. Nothing runs."""
-    graph = build(load(config, set_))
+    graph = build(load(config, set_ or ()))
     made = _manifests(graph, store)
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.experiment.name}: plan", title_justify="left")
     for heading in ("node", "kind", "key", "from", ""):
@@ -75,20 +75,20 @@ def plan(config: Config, set_: Set = [], store: StoreRoot = Path("store")) -> No
 
 
 @app.command()
-def validate(config: Config, set_: Set = []) -> None:  # noqa: B006
+def validate(config: Config, set_: Set = None) -> None:
     """Check an experiment file: keys, types, references, cycles. Nothing runs."""
-    graph = build(load(config, set_))
+    graph = build(load(config, set_ or ()))
     Console().print(f"[green]✓[/] {config}: {len(graph.nodes)} nodes, no errors.", highlight=False)
 
 
 @app.command()
-def status(config: Config, set_: Set = [], store: StoreRoot = Path("store")) -> None:  # noqa: B006
+def status(config: Config, set_: Set = None, store: StoreRoot = Path("store")) -> None:
     """Show what of an experiment is made: rows, seconds, and when."""
-    graph = build(load(config, set_))
+    graph = build(load(config, set_ or ()))
     made = _manifests(graph, store)
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.experiment.name}: status", title_justify="left")
-    for heading, justify in (("", "left"), ("node", "left"), ("rows", "right"), ("seconds", "right"), ("made", "left")):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for heading in ("", "node", "rows", "seconds", "made"):
+        table.add_column(heading, justify="right" if heading in ("rows", "seconds") else "left", no_wrap=True)
     for node in graph.nodes.values():
         manifest = made.get(node.name)
         if manifest is None:

@@ -223,13 +223,24 @@ def _refuse_same_names(experiment: Experiment, nodes: Sequence[Node]) -> None:
 
 
 def _order(experiment: Experiment, nodes: dict[str, Node]) -> list[str]:
-    sorter = TopologicalSorter({node.name: [edge.node for edge in node.inputs] for node in nodes.values()})
+    """The order of the file, but for nodes that must come earlier."""
     try:
-        return list(sorter.static_order())
+        TopologicalSorter({node.name: [edge.node for edge in node.inputs] for node in nodes.values()}).prepare()
     except CycleError as error:
         circle = list(reversed(error.args[1]))
         where = experiment.where("nodes", nodes[circle[0]].origin)
         raise UserError("config", f"the graph has a cycle: {' -> '.join(circle)}.", where, "Break it.") from None
+    ordered: dict[str, None] = {}
+
+    def place(name: str) -> None:
+        for edge in nodes[name].inputs:
+            if edge.node not in ordered:
+                place(edge.node)
+        ordered[name] = None
+
+    for name in nodes:
+        place(name)
+    return list(ordered)
 
 
 def _keyed(experiment: Experiment, ordered: Sequence[Node]) -> dict[str, Node]:

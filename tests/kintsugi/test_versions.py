@@ -32,14 +32,14 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (1, "?"),
-    "embed": (1, "?"),
-    "annotate": (1, "?"),
-    "sft": (1, "?"),
-    "preference": (1, "?"),
-    "generate": (1, "?"),
-    "score": (1, "?"),
-    "compare": (1, "?"),
+    "source": (1, "24c803bdaff4d7d21099"),
+    "embed": (1, "ef56cfdc37025a33b3a3"),
+    "annotate": (1, "7db6bfc76a0b1c011e4f"),
+    "sft": (1, "3bdecb875f09f0e48393"),
+    "preference": (1, "ce1aebf40d932264ec7d"),
+    "generate": (1, "61107b5fb7ce3a44d26a"),
+    "score": (1, "2debf290685637f559e4"),
+    "compare": (1, "1a39701904ab6f787f9a"),
 }
 
 MASKS = ("response", "granular", "granular-one-sided", "random")
