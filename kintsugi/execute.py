@@ -15,7 +15,7 @@ from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
-from pipeline.store import MANIFEST, Manifest, Store, lease, read_manifest, write_atomically, write_json
+from pipeline.store import MANIFEST, Manifest, Store, lease, read_manifest, write_atomically, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _with_group(graph: Graph, first: Node, missing: Sequence[Node], made: set[st
 
 
 def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> None:
-    log = place.run_directory(graph) / "logs" / f"{batch[0].name}.log"
+    logs = place.run_directory(graph) / "logs"
     # Nodes of one key are one artifact, whatever their names.
     artifacts = {node.key: node for node in reversed(batch)}
     with ExitStack() as stack:
@@ -94,13 +94,17 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
         missing = [node for node in batch if artifacts[node.key] is node and _absent(node, place.store)]
         if not missing:
             return
+        log = logs / f"{missing[0].name}.log"
+        for node in missing[1:]:
+            write_text(logs / f"{node.name}.log", f"Made in one go with {missing[0].name}: see {log}\n")
         stack.enter_context(screen.making([node.name for node in missing], log))
         works = [_work(graph, node, place.store, screen) for node in missing]
         with _failures_explained(missing[0].name, log):
             missing[0].kind.make(works)
     for node in batch:
         if place.store.manifest(node.kind.product, node.key) is None:
-            raise UserError("run", f"'{node.name}' was not made.", str(log), "The log says why.")
+            where = str(logs / f"{node.name}.log")
+            raise UserError("run", f"'{node.name}' was not made.", where, "The log says why.")
 
 
 def _absent(node: Node, store: Store) -> bool:

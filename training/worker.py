@@ -167,12 +167,13 @@ class Run:
             self.engine.step()
         figures, tokens = tally.reduced()
         _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
+        norm = self.engine.get_global_grad_norm()
         return {
             "step": step + 1,
             "total": len(self.order),
             **figures,
             "learning_rate": rate,
-            "grad_norm": float(self.engine.get_global_grad_norm() or 0.0),
+            **({} if norm is None else {"grad_norm": float(norm)}),
             "tokens": int(tokens),
             "seconds": round(time.perf_counter() - started, 4),
         }
