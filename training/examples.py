@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 
 from pipeline.contract import Source
 from pipeline.failures import UserError
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
+from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
 from pipeline.shards import read_records, shard_paths
 from training.nodes import ModelConfig, PreferenceConfig, SftConfig
-from training.tokens import Example, PairExample, Skipped, pair_example, sft_example
+from training.tokens import Example, PairExample, pair_example, sft_example
 
 TARGETS: dict[tuple[str, str], str] = {
     ("QARecord", "response"): "response",
@@ -23,7 +23,7 @@ TARGETS: dict[tuple[str, str], str] = {
 """The field that holds a target, by record type."""
 
 
-def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[list[Example], list[Skipped]]:
+def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[list[Example], list[Reject]]:
     """The examples of a supervised run, and the rows that gave none."""
     record = record_type(source)
     field = TARGETS.get((record.__name__, config.target))
@@ -42,7 +42,7 @@ def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[lis
     return _sorted_out(made, config, source)
 
 
-def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> tuple[list[PairExample], list[Skipped]]:
+def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> tuple[list[PairExample], list[Reject]]:
     """The pairs of a preference run, and the rows that gave none."""
     made = [
         pair_example(tokenizer, row, config.mask, config.max_length, config.seed)
@@ -61,9 +61,9 @@ def record_type(source: Source) -> Any:
     raise UserError("data", f"rows with {', '.join(names) or 'no fields'} cannot be trained on.", source.name)
 
 
-def _sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Skipped]]:
-    skipped = [example for example in made if isinstance(example, Skipped)]
-    kept = [example for example in made if not isinstance(example, Skipped)]
+def _sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Reject]]:
+    skipped = [example for example in made if isinstance(example, Reject)]
+    kept = [example for example in made if not isinstance(example, Reject)]
     if not made:
         raise UserError("data", "there are no rows to train on.", source.name, "Look at the node that makes them.")
     if not kept or len(skipped) > config.max_skipped * len(made):

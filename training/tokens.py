@@ -17,7 +17,7 @@ from typing import Literal
 
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.failures import UserError
-from pipeline.records import PreferenceRecord
+from pipeline.records import PreferenceRecord, Reject
 from pipeline.spans import Span
 
 Mask = Literal["response", "granular", "granular-one-sided", "random"]
@@ -58,15 +58,6 @@ class PairExample:
     id: str
     chosen: Example
     rejected: Example
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A record that gives no example, with a named reason: `too-long`, `no-weight` or `no-offsets`."""
-
-    id: str
-    reason: str
-    detail: str = ""
 
 
 def encode_response(tokenizer: Tokenizer, response: str) -> tuple[list[int], list[Offset]]:
@@ -146,7 +137,7 @@ def token_weights(
     return [*granular[:-1], max(granular[-1], 1.0)]
 
 
-def sft_example(tokenizer: Tokenizer, record_id: str, prompt: str, response: str, max_length: int) -> Example | Skipped:
+def sft_example(tokenizer: Tokenizer, record_id: str, prompt: str, response: str, max_length: int) -> Example | Reject:
     """A prompt and the answer to learn, every token of the answer and EOS weighing 1; skipped if too long."""
     try:
         prompt_tokens = prompt_ids(tokenizer, prompt)
@@ -159,10 +150,10 @@ def sft_example(tokenizer: Tokenizer, record_id: str, prompt: str, response: str
 
 def pair_example(
     tokenizer: Tokenizer, record: PreferenceRecord, mask: Mask, max_length: int, seed: int
-) -> PairExample | Skipped:
+) -> PairExample | Reject:
     """A preference pair with the weights of a mask.
 
-    Skipped if either side is longer than `max_length` tokens (a cut could remove the span), or if no token of either
+    Reject if either side is longer than `max_length` tokens (a cut could remove the span), or if no token of either
     side carries weight, since such a pair has no gradient.
     """
     try:
@@ -172,10 +163,10 @@ def pair_example(
     except UserError as error:
         return _skipped_for(error, record.id)
     for example in (chosen, rejected):
-        if isinstance(checked := _too_long(example, max_length), Skipped):
+        if isinstance(checked := _too_long(example, max_length), Reject):
             return checked
     if not any(chosen.weights) and not any(rejected.weights):
-        return Skipped(record.id, NO_WEIGHT, f"mask {mask} selects no token of either answer")
+        return Reject(record.id, NO_WEIGHT, f"mask {mask} selects no token of either answer")
     return PairExample(record.id, chosen, rejected)
 
 
@@ -220,17 +211,17 @@ def _example(
     return Example(record_id, input_ids, (*[0.0] * len(prompt), *weights), len(prompt))
 
 
-def _too_long(example: Example, max_length: int) -> Example | Skipped:
+def _too_long(example: Example, max_length: int) -> Example | Reject:
     if len(example.input_ids) <= max_length:
         return example
-    return Skipped(example.id, TOO_LONG, f"{len(example.input_ids)} tokens, max_length is {max_length}")
+    return Reject(example.id, TOO_LONG, f"{len(example.input_ids)} tokens, max_length is {max_length}")
 
 
-def _skipped_for(error: UserError, record_id: str) -> Skipped:
+def _skipped_for(error: UserError, record_id: str) -> Reject:
     """One record's text is the record's fault and is counted; a tokenizer's fault stops the run."""
     if error.kind != "data":
         raise error
-    return Skipped(record_id, NO_OFFSETS, error.what)
+    return Reject(record_id, NO_OFFSETS, error.what)
 
 
 def _touched(offsets: Sequence[Offset], span: Span, length: int) -> list[int]:

@@ -8,18 +8,18 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from pipeline.contract import Work
+from pipeline.contract import REJECTS, Work
 from pipeline.failures import UserError
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
-from pipeline.shards import read_records
-from pipeline.store import SCRATCH, lease, read_manifest, write_json
+from pipeline.records import REJECTED, CorruptionRecord, PreferenceRecord, QARecord, table_of
+from pipeline.shards import read_records, shard_name
+from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
 from training import checkpoint
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
@@ -222,7 +222,7 @@ class Run:
         if self.rank:
             return
         self.tokenizer.save_pretrained(self.work.directory)
-        write_json(self.work.directory / "skipped.json", [asdict(row) for row in self.skipped])
+        write_table(self.work.directory / REJECTS / shard_name(0), table_of(self.skipped, REJECTED))
         self.work.commit(
             rows={
                 "in": len(self.examples) + len(self.skipped),

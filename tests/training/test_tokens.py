@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.failures import UserError
-from pipeline.records import PreferenceRecord
+from pipeline.records import PreferenceRecord, Reject
 from pipeline.spans import Span
 from training.tokens import (
     NO_OFFSETS,
@@ -23,7 +23,6 @@ from training.tokens import (
     Mask,
     PairExample,
     Side,
-    Skipped,
     encode_response,
     pair_example,
     sft_example,
@@ -218,13 +217,13 @@ def test_nothing_is_cut_to_fit(tokenizer: Any) -> None:
     needed = len(pair(tokenizer, row, "response").rejected.input_ids)
     assert isinstance(pair_example(tokenizer, row, "response", needed, 0), PairExample)
     skipped = pair_example(tokenizer, row, "response", needed - 1, 0)
-    assert skipped == Skipped("r1", TOO_LONG, f"{needed} tokens, max_length is {needed - 1}")
+    assert skipped == Reject("r1", TOO_LONG, f"{needed} tokens, max_length is {needed - 1}")
 
 
 @pytest.mark.parametrize("mask", ["granular", "granular-one-sided", "random"])
 def test_a_pair_without_any_weight_is_skipped(tokenizer: Any, mask: Mask) -> None:
     skipped = pair_example(tokenizer, record("1", "2"), mask, 100, 0)
-    assert isinstance(skipped, Skipped) and skipped.reason == NO_WEIGHT
+    assert isinstance(skipped, Reject) and skipped.reason == NO_WEIGHT
 
 
 def test_sft_example(tokenizer: Any) -> None:
@@ -233,7 +232,7 @@ def test_sft_example(tokenizer: Any) -> None:
     assert tokenizer.decode(example.input_ids) == "<|user|>Hi?<|end|><|assistant|>yes<|end|>"
     assert "".join(weighted(tokenizer, example)) == "yes<|end|>"
     skipped = sft_example(tokenizer, "q", "Hi?", "yes", 3)
-    assert isinstance(skipped, Skipped) and skipped.reason == TOO_LONG
+    assert isinstance(skipped, Reject) and skipped.reason == TOO_LONG
 
 
 def test_text_like_a_special_token_does_not_end_the_answer(tokenizer: Any) -> None:
@@ -266,5 +265,5 @@ def test_text_that_the_tokenizer_composes_costs_the_record_not_the_run(tokenizer
     composing = copy.deepcopy(tokenizer)
     composing.backend_tokenizer.normalizer = normalizers.NFC()
     skipped = sft_example(composing, "q", "Hi?", "cafe\u0301", 100)
-    assert isinstance(skipped, Skipped) and skipped.reason == NO_OFFSETS
+    assert isinstance(skipped, Reject) and skipped.reason == NO_OFFSETS
     assert isinstance(sft_example(composing, "q", "Hi?", "caf\u00e9", 100), Example)
