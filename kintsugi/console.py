@@ -73,6 +73,8 @@ class Screen:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not self.console.is_terminal,
         )
 
