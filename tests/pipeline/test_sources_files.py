@@ -421,7 +421,7 @@ def test_a_list_in_a_jsonl_file_is_told_with_the_first_problem(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text(json.dumps([QA], indent=2))
     error = refusal(lambda: read(path))
-    assert error.what.startswith("none of the first rows can be read: data.jsonl:1: bad JSON at column 1:")
+    assert error.what.startswith("none of the first rows can be read: data.jsonl:1: bad JSON at column 2:")
     assert "belongs into a .json file" in error.hint
 
 
