@@ -32,13 +32,13 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (1, "24c803bdaff4d7d21099"),
-    "embed": (1, "ef56cfdc37025a33b3a3"),
-    "annotate": (1, "7db6bfc76a0b1c011e4f"),
-    "sft": (1, "3bdecb875f09f0e48393"),
-    "preference": (1, "ce1aebf40d932264ec7d"),
-    "generate": (1, "61107b5fb7ce3a44d26a"),
-    "score": (1, "2debf290685637f559e4"),
+    "source": (1, "26ac7dd636833477ea2d"),
+    "embed": (1, "2fd03964d70966c9494b"),
+    "annotate": (1, "8018c1f1ee4bcb191d24"),
+    "sft": (1, "9e6916f74225d0fcb8f4"),
+    "preference": (1, "367d68374510c78a6ea5"),
+    "generate": (1, "b9d35816366a8cab3324"),
+    "score": (1, "fb3173e83379ac496088"),
     "compare": (1, "1a39701904ab6f787f9a"),
 }
 

@@ -23,7 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     numbers.RANGE_SUM,
     tables.LOOKUP,
     lists.NEIGHBOURS,
-    searching.MARK_WALK,
+    searching.COMMA_WALK,
     numbers.BOXES,
     tables.REPEATS,
     slices.TRIM,

@@ -7,40 +7,37 @@ from random import Random
 from pipeline.sources.builtin.family import Arguments, Facts, Family
 from pipeline.sources.builtin.words import COMPARE, EMPTY, LISTS, RELATIONS, SAMPLE, TEXTS, integers
 
-_MARKS = {"spaces": " ", "commas": ",", "dashes": "-", "dots": ".", "colons": ":"}
+
+def _choose_commas(random: Random) -> Facts:
+    return {"first": random.randint(1, 9)}
 
 
-def _choose_mark(random: Random) -> Facts:
-    kind, mark = random.choice(list(_MARKS.items()))
-    return {"kind": kind, "mark": mark, "first": random.randint(1, 9)}
+def _comma_inputs(random: Random, facts: Facts) -> list[Arguments]:
+    first = facts["first"]
+    boundaries = ["", ",", "," * (first + 1), "x" * first + ",", "," * (first + 2) + "x"]
+    return [[text] for text in [*boundaries, ",".join(random.sample(SAMPLE, 5))]]
 
 
-def _mark_inputs(random: Random, facts: Facts) -> list[Arguments]:
-    mark, first = facts["mark"], facts["first"]
-    boundaries = ["", mark, mark * (first + 1), "x" * first + mark, mark * (first + 2) + "x"]
-    return [[text] for text in [*boundaries, mark.join(random.sample(SAMPLE, 5))]]
+def _comma_places(facts: Facts, text: str) -> list[int]:
+    return [place for place, letter in enumerate(text) if letter == "," and place >= facts["first"]]
 
 
-def _mark_places(facts: Facts, text: str) -> list[int]:
-    return [place for place, letter in enumerate(text) if letter == facts["mark"] and place >= facts["first"]]
-
-
-MARK_WALK = Family(
-    name="mark-walk",
+COMMA_WALK = Family(
+    name="comma-walk",
     verbs=("walk", "locate", "spot", "mark"),
     parameters={"text": TEXTS},
     requests=(
-        "lists each index of the {kind} in `{text}` from index {first} on",
-        "collects where the {kind} stand in `{text}` from index {first} on",
+        "lists each index of the commas in `{text}` from index {first} on",
+        "collects where the commas stand in `{text}` from index {first} on",
     ),
-    summary="lists the {kind} from index {first} on",
-    remark="List the {kind} from index {first} on.",
+    summary="lists the commas from index {first} on",
+    remark="List the commas from index {first} on.",
     code=(
         "def {name}({text}):\n"
         "{note}"
         "    found = []\n"
         "    for i in range({first}, len({text})):\n"
-        '        if {text}[i] == "{mark}":\n'
+        '        if {text}[i] == ",":\n'
         "            found.append(i)\n"
         "    return found\n"
     ),
@@ -48,9 +45,9 @@ MARK_WALK = Family(
         "The walk takes O(n) time.",
         "Nothing before index {first} is looked at.",
     ),
-    choose=_choose_mark,
-    inputs=_mark_inputs,
-    solve=_mark_places,
+    choose=_choose_commas,
+    inputs=_comma_inputs,
+    solve=_comma_places,
 )
 
 
