@@ -37,7 +37,7 @@ def prepare_process(on_gpu: bool) -> None:
     """Settings that DeepSpeed reads at import. Gloo reduces between the workers of a CPU.
 
     DeepSpeed would also build a shared-memory kernel with the compiler at first use. A build that is killed leaves a
-    lock on which every later worker waits for ever, and gloo is as fast for models that train on CPUs, so it is off.
+    lock on which every later worker waits for ever, so it is off.
     """
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
