@@ -61,6 +61,10 @@ class Code:
         content = self.answer[place.code : place.end]
         return place.code + (byte if content.isascii() else len(content.encode()[:byte].decode()))
 
+    def at_token(self, line: int, column: int) -> int:
+        """The answer's code point at a position as `tokenize` gives it: line from 1, code points within it."""
+        return self.lines[line - 1].code + column
+
     def start(self, node: ast.AST) -> int:
         return self.at(node.lineno, node.col_offset)  # type: ignore[attr-defined]
 
