@@ -110,7 +110,7 @@ def _names(scope: ast.Module | ast.ClassDef | Function) -> Names:
     names: dict[str, Function | None] = {}
     if isinstance(scope, Function):
         names = {node.arg: None for node in ast.walk(scope.args) if isinstance(node, ast.arg)}
-    for node in _within(scope):
+    for node in within(scope):
         if isinstance(node, Function):
             names[node.name] = None if node.name in names else node
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -118,12 +118,12 @@ def _names(scope: ast.Module | ast.ClassDef | Function) -> Names:
     return names
 
 
-def _within(scope: ast.AST) -> Iterator[ast.AST]:
+def within(scope: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a scope without the insides of the functions and classes in it."""
     for child in ast.iter_child_nodes(scope):
         yield child
         if not isinstance(child, Nested):
-            yield from _within(child)
+            yield from within(child)
 
 
 def _reached(start: Function, calls: Mapping[Function, Sequence[tuple[ast.Call, Function]]]) -> set[Function]:
@@ -192,75 +192,21 @@ def _is_lookup(test: ast.expr, value: ast.expr | None) -> bool:
     return looked_up and isinstance(value, ast.Subscript)
 
 
-def endless(tree: ast.Module) -> Function | None:
-    """A function without any base case: all of its circle come back on every path through them."""
-    for recursion in recursions(tree):
-        circle = [other for other in recursions(tree) if other.function in recursion.circle]
-        if all(_can_judge(other.function) and _always(other, other.function.body) for other in circle):
-            return recursion.function
-    return None
+class Exits:
+    """All base cases of a program, by node: what they test, what they give, and what is left where one is gone."""
 
+    def __init__(self, tree: ast.Module) -> None:
+        cases = [case for recursion in recursions(tree) for case in base_cases(recursion)]
+        self.tests = {node for case in cases for node in ast.walk(case.test)}
+        self.values = {node for case in cases if case.value is not None for node in ast.walk(case.value)}
+        self.branches: dict[ast.AST, list[ast.stmt]] = {}
+        self.sides: dict[ast.AST, ast.expr] = {}
+        for case in cases:
+            if isinstance(case.branch, ast.IfExp):
+                self.sides[case.branch] = case.branch.orelse if case.side == "body" else case.branch.body
+            else:
+                is_body = isinstance(case.branch, ast.If) and case.side == "body"
+                self.branches[case.branch] = case.branch.orelse if is_body else []  # type: ignore[union-attr]
 
-_TRANSPARENT = {"cache", "lru_cache", "staticmethod", "classmethod"}
-
-
-def _can_judge(function: Function) -> bool:
-    """Calling a generator or a coroutine runs nothing yet, and an unknown decorator may end what the body does not."""
-    names = {getattr(node, "attr", getattr(node, "id", "")) for item in function.decorator_list for node in [_bare(item)]}
-    lazy = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in _within(function))
-    return names <= _TRANSPARENT and not lazy and isinstance(function, ast.FunctionDef)
-
-
-def _bare(decorator: ast.expr) -> ast.expr:
-    return decorator.func if isinstance(decorator, ast.Call) else decorator
-
-
-def _always(recursion: Recursion, body: Sequence[ast.stmt]) -> bool:
-    """Whether every path through the statements makes a call back before it can leave."""
-    for statement in body:
-        if isinstance(statement, Function | ast.ClassDef):
-            continue
-        if any(node in recursion.calls for part in _always_evaluated(statement) for node in _unconditional(part)):
-            return True
-        if isinstance(statement, ast.If) and _always(recursion, statement.body) and _always(recursion, statement.orelse):
-            return True
-        if isinstance(statement, ast.With) and _always(recursion, statement.body):
-            return True
-        if _may_leave(statement):
-            return False
-    return False
-
-
-def _may_leave(statement: ast.stmt) -> bool:
-    exits = ast.Return | ast.Raise | ast.Break | ast.Continue | ast.Assert | ast.Try
-    return any(isinstance(node, exits) for node in [statement, *_within(statement)])
-
-
-def _always_evaluated(statement: ast.stmt) -> list[ast.AST]:
-    """The parts of a statement that are evaluated whenever it is reached."""
-    if isinstance(statement, ast.If | ast.While):
-        return [statement.test]
-    if isinstance(statement, ast.For | ast.AsyncFor):
-        return [statement.iter]
-    if isinstance(statement, ast.With | ast.AsyncWith):
-        return [item.context_expr for item in statement.items]
-    if isinstance(statement, ast.Match):
-        return [statement.subject]
-    return [] if isinstance(statement, ast.Try | ast.Assert) else [statement]
-
-
-def _unconditional(node: ast.AST) -> Iterator[ast.AST]:
-    """The expressions in it that nothing can skip: no sides of `and`, `or` and `if`, no comprehensions, no lambdas."""
-    yield node
-    if isinstance(node, ast.BoolOp):
-        children: list[ast.AST] = [node.values[0]]
-    elif isinstance(node, ast.IfExp):
-        children = [node.test]
-    elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        children = [node.generators[0].iter]
-    elif isinstance(node, ast.Compare):
-        children = [node.left, node.comparators[0]]
-    else:
-        children = [] if isinstance(node, ast.Lambda) else list(ast.iter_child_nodes(node))
-    for child in children:
-        yield from _unconditional(child)
+    def __contains__(self, node: ast.AST) -> bool:
+        return any(node in part for part in (self.tests, self.values, self.branches, self.sides))

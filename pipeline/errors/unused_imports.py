@@ -58,7 +58,7 @@ class UnusedImports:
         return sorted(edits, key=lambda edit: edit.new)
 
     def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
-        """Confirmed where pyflakes finds one unused name more, the rest of the tree is equal, and so are all results."""
+        """Confirmed where pyflakes finds one unused name more, and the rest of the tree and all results are equal."""
         before, after = sound_code(good), sound_code(bad)
         if isinstance(before, str) or isinstance(after, str):
             return Verification(False, self.level, "the Python does not compile")
@@ -104,9 +104,7 @@ def unused(code: Code) -> list[Unused]:
 def _unused(code: Code, message: messages.UnusedImport) -> Unused:
     """Of several imported names the one that is meant, where the message tells."""
     name, start = message.message_args[0], code.at(message.lineno, message.col)
-    statement = next(
-        node for node in ast.walk(code.tree) if isinstance(node, Import) and code.start(node) == start
-    )
+    statement = next(node for node in ast.walk(code.tree) if isinstance(node, Import) and code.start(node) == start)
     last = name.removesuffix("*").split(" as ")[-1].split(".")[-1]
     alias = next((alias for alias in statement.names if bound(alias) == last), None)
     place = alias if alias and len(statement.names) > 1 else statement
