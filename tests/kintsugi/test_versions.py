@@ -19,6 +19,7 @@ from eval.scorers import SCORERS
 from eval.scorers.stage import ScoreStage
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
+from pipeline.errors import ERROR_TYPES
 from pipeline.nodes import split_by_prompt
 from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
@@ -38,9 +39,22 @@ PINS = {
     "sft": (1, "9e6916f74225d0fcb8f4"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (1, "fb3173e83379ac496088"),
+    "score": (2, "ee88595a8795ece2ce8e"),
     "compare": (1, "1a39701904ab6f787f9a"),
 }
+
+TYPE_PINS = {
+    "off-by-one-errors": "d67e4d224385bac2e5b9",
+    "improper-handling-of-edge-cases": "671bfd1a32fbaacaafe1",
+    "incorrect-base-case-in-recursion": "0da1ec4b5921d7fec0da",
+    "minor-syntax-errors": "609b13ae3608743df251",
+    "unused-imports": "0d496a2b229c9a1df699",
+    "omitting-necessary-imports": "6febd62792a9e7486ad8",
+}
+"""What each error type alone makes of the fixture: with a new one, embed's version is raised."""
+
+BEHAVIOURAL = ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
+"""The types of `configs/recovery.yaml`. Named, they give the same rows however many other types there are."""
 
 MASKS = ("response", "granular", "granular-one-sided", "random")
 
@@ -52,7 +66,7 @@ def rows() -> list[QARecord]:
 
 @cache
 def broken() -> list[CorruptionRecord]:
-    return EmbedStage((), 0)(rows())[0]
+    return EmbedStage(BEHAVIOURAL, 0)(rows())[0]
 
 
 @cache
@@ -63,6 +77,10 @@ def pairs() -> list[PreferenceRecord]:
 @cache
 def scored() -> list[ScoredRecord]:
     return ScoreStage(tuple(SCORERS))([answer(record) for record in broken()[:10]])[0]
+
+
+def scored_of_all_types() -> list[ScoredRecord]:
+    return ScoreStage(tuple(SCORERS))([answer(record) for record in EmbedStage((), 0)(rows())[0][:12]])[0]
 
 
 def answer(record: CorruptionRecord) -> GenerationRecord:
@@ -108,7 +126,8 @@ def generate_output() -> Any:
 
 
 def compare_output() -> Any:
-    scores = [score for record in scored() for score in record.scores]
+    metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
+    scores = [score for record in scored() for score in record.scores if score.metric in metrics]
     arms = [
         ArmInput(name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
@@ -124,7 +143,7 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "sft": sft_output,
     "preference": preference_output,
     "generate": generate_output,
-    "score": lambda: [record.to_row() for record in scored()],
+    "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
     "compare": compare_output,
 }
 
@@ -138,3 +157,13 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
     pinned_version, pinned = PINS[kind]
     assert KINDS[kind].version == pinned_version, "the version was raised: pin the new hash with it"
     assert content_key(OUTPUTS[kind]()) == pinned, f"the output of {kind} changed: raise its version and pin this hash"
+
+
+@pytest.mark.parametrize("name", TYPE_PINS)
+def test_what_an_error_type_makes_changes_only_with_the_version_of_embed(name: str) -> None:
+    made = content_key([record.to_row() for record in EmbedStage((name,), 0)(rows())[0]])
+    assert made == TYPE_PINS[name], "raise the version of embed and pin this hash"
+
+
+def test_every_error_type_is_pinned() -> None:
+    assert list(TYPE_PINS) == list(ERROR_TYPES)
