@@ -104,15 +104,17 @@ def _colons(code: Code, tokens: Sequence[Token]) -> Iterator[Change]:
     places = {_place(code, token)[0]: index for index, token in enumerate(tokens) if token.type not in _NO_CODE}
     for first in _first_statements(code.tree):
         index = places.get(code.start(first), 0) - 1
-        while index > 0 and (tokens[index].type in _NO_CODE or tokens[index].string == "@"):
+        while index > 0 and (tokens[index].type in _NO_CODE or tokens[index].string in ("@", "case")):
             index -= 1
         if index > 0 and tokens[index].string == ":":
             yield *_place(code, tokens[index]), ""
 
 
 def _first_statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """The first statement of every block, or its first decorator."""
+    """The first statement of every block, or its first decorator; of a `match` the first pattern."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Match):
+            yield node.cases[0].pattern
         for name in ("body", "orelse", "finalbody"):
             block = getattr(node, name, None)
             if isinstance(block, list) and block:
