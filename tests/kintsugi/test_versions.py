@@ -44,14 +44,14 @@ PINS = {
 }
 
 TYPE_PINS = {
-    "off-by-one-errors": "d67e4d224385bac2e5b9",
-    "improper-handling-of-edge-cases": "671bfd1a32fbaacaafe1",
+    "off-by-one-errors": "8c9ddafd91b44039bd42",
+    "improper-handling-of-edge-cases": "e45006cf1ae3ab616098",
     "incorrect-base-case-in-recursion": "0da1ec4b5921d7fec0da",
-    "minor-syntax-errors": "609b13ae3608743df251",
-    "unused-imports": "0d496a2b229c9a1df699",
-    "omitting-necessary-imports": "6febd62792a9e7486ad8",
+    "minor-syntax-errors": "360f55d71d0b77c5dc97",
+    "unused-imports": "a5d84b8b1c226c41b656",
+    "omitting-necessary-imports": "2d2574a4bf9a0f829948",
 }
-"""What each error type alone makes of the fixture: with a new one, embed's version is raised."""
+"""What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
 
 BEHAVIOURAL = ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
 """The types of `configs/recovery.yaml`. Named, they give the same rows however many other types there are."""
@@ -161,7 +161,8 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
 
 @pytest.mark.parametrize("name", TYPE_PINS)
 def test_what_an_error_type_makes_changes_only_with_the_version_of_embed(name: str) -> None:
-    made = content_key([record.to_row() for record in EmbedStage((name,), 0)(rows())[0]])
+    fitting = [row for row in rows() if ERROR_TYPES[name].propose(row.response)][:3]
+    made = content_key([record.to_row() for record in EmbedStage((name,), 0)(fitting)[0]])
     assert made == TYPE_PINS[name], "raise the version of embed and pin this hash"
 
 

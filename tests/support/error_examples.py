@@ -19,33 +19,33 @@ ROWS = 60
 
 HEAD = """# Error types
 
-Each type is one module under `pipeline/errors/`. It **embeds** (proposes edits in code points; the text is spliced, a parser only
-says where), **verifies** (is the error really there?) and **recognises** (does an answer have it, and where?). An `embed` node
-takes `error_types:`; left out, all six are used, and the manifest lists them. A row gets one error. Types that few rows
-have a place for are drawn first, so that the types come out nearly even.
+Each type is one module under `pipeline/errors/`. It **embeds** (proposes edits in code points; the text is spliced, a
+parser only says where), **verifies** (is the error really there?) and **recognises** (does an answer have it, and
+where?). An `embed` node takes `error_types:`; left out, all six are used, and the manifest lists them. A row gets one
+error. Types that few rows have a place for are drawn first, so that the types come out nearly even.
 
 | type | what it changes | verified | recognised |
 |---|---|---|---|
-| `off-by-one-errors` | a bound of a range or slice, an index, `<` and `<=`, a loop's constant | by running both | relative |
-| `improper-handling-of-edge-cases` | an opening guard, a `try`, or a fallback goes | by running both | relative |
-| `incorrect-base-case-in-recursion` | the first base case: its comparison, constant or value, or the whole branch | by running both | \
-relative; without any base case: absolute |
-| `minor-syntax-errors` | a colon, bracket or quote goes, `==` becomes `=`, an indentation breaks | `compile()` | absolute |
+| `off-by-one-errors` | a bound of a range or slice, an index, `<` and `<=`, a loop's constant | by running | relative |
+| `improper-handling-of-edge-cases` | an opening guard, a `try`, or a fallback goes | by running | relative |
+| `incorrect-base-case-in-recursion` | the first base case: its test, its value, or all of it | by running | relative; \
+without any base case: absolute |
+| `minor-syntax-errors` | a colon, bracket, quote or indentation goes, `==` becomes `=` | `compile()` | absolute |
 | `unused-imports` | an import that nothing refers to is added | pyflakes, and equal results | absolute |
 | `omitting-necessary-imports` | an import, or one of its names, goes | pyflakes, and a NameError | absolute |
 
-*Absolute* recognisers need the answer alone. *Relative* ones compare with the good answer to the same prompt: the same tree but
-for this. Where they cannot tell, the answer is unscored, which is not zero: no good answer, another way of solving it, or Python
-that does not compile. An answer counts as not compiling if any of its blocks tagged as Python does not, so one sound block never speaks
-for a broken one; console transcripts and indented pieces of a class are left out. What an untagged broken block was nobody
-knows, so syntax errors are embedded in tagged blocks only.
+*Absolute* recognisers need the answer alone. *Relative* ones compare with the good answer to the same prompt: the
+same tree but for this. Where they cannot tell, the answer is unscored, which is not zero: no good answer, another way
+of solving it, or Python that does not compile. An answer counts as not compiling if any of its blocks tagged as
+Python does not, so one sound block never speaks for a broken one; console transcripts and indented pieces of a class
+are left out. What an untagged broken block was nobody knows, so syntax errors are embedded in tagged blocks only.
 
-A boundary of a base case that is off by one is both an off-by-one error and an incorrect base case, and both recognisers say so;
-so is a guard of mutually recursive functions that is missing. Recursion is looked for by name as Python resolves it, through
-`self` and the class in methods, in nested functions, and in circles of several functions.
+A boundary of a base case that is off by one is both an off-by-one error and an incorrect base case, and both
+recognisers say so; so is a guard of mutually recursive functions that is missing. Recursion is looked for by name as
+Python resolves it, through `self` and the class in methods, in nested functions, and in circles of several functions.
 
-The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0); `tests/pipeline/test_errors_page.py`
-holds that they still are.
+The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0);
+`tests/pipeline/test_errors_page.py` holds that they still are.
 """
 
 
