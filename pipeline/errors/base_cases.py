@@ -93,9 +93,8 @@ def _comparisons(code: Code, node: ast.Compare) -> Iterator[Edit]:
     sides = [node.left, *node.comparators]
     for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
         place = operator_place(code, left, right, WRITTEN.get(type(operator), ""))
-        for wrong in WRONG.get(type(operator), ()) if place else ():
-            assert place is not None
-            yield edit_at(code.answer, place[0], place[1], WRITTEN[wrong], NAME)
+        if place is not None:
+            yield from (edit_at(code.answer, *place, WRITTEN[wrong], NAME) for wrong in WRONG[type(operator)])
     for side in sides:
         if integer(side) is not None:
             yield from moved_number(code, side, NAME)
@@ -143,7 +142,7 @@ def _without_body(code: Code, branch: ast.If) -> Iterator[Edit]:
             yield edit_at(code.answer, *place, "", NAME)
         return
     following = code.start(branch.orelse[0])
-    if code.answer.startswith("elif", following):
+    if isinstance(branch.orelse[0], ast.If) and code.answer.startswith("elif", following):
         end = following if keyword == "elif" else following + len("el")
         yield edit_at(code.answer, start, end, "", NAME)
     elif (found := _ELSE.match(code.answer, code.end(branch.body[-1]))) is not None:

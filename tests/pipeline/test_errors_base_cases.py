@@ -118,6 +118,10 @@ def test_a_base_case_is_spoilt_in_its_test_its_value_or_altogether() -> None:
             "def f(n):\n    if n:\n        x = f(n)\n    elif g(n):\n        return []\n    else:\n        x = f(1)\n",
             "def f(n):\n    if n:\n        x = f(n)\n    else:\n        x = f(1)\n",
         ),
+        (
+            "def f(n):\n    if n == 0:\n        return 0\n    else:\n        elif_x = f(1)\n        return elif_x\n",
+            "def f(n):\n    elif_x = f(1)\n    return elif_x\n",
+        ),
         ("def f(n):\n    return 1 if n < 2 else f(n - 1)\n", "def f(n):\n    return f(n - 1)\n"),
         ("def f(n):\n    return f(n - 1) if n else 's'\n", "def f(n):\n    return f(n - 1)\n"),
     ],

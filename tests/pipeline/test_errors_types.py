@@ -25,7 +25,7 @@ KNOWN_FLAWS = {("unused-imports", f"HumanEval/{number}") for number in (9, 11, 1
 STILL_COMPILES = ("HumanEval/142", 47, "minor-syntax-errors")
 """A docstring whose first quote is not missed, since quotes inside it make up for that. Verification refuses it."""
 
-MOST_EDITS = 8
+MOST_EDITS = {"executed": 100, "static": 4}
 """Edits tried of one type on one solution: it has some thirty places for a syntax error."""
 
 HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval.jsonl.gz"
@@ -368,7 +368,7 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
         for name, kind in ERROR_TYPES.items():
             alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
             assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
-            for edit in kind.propose(answer)[:MOST_EDITS]:
+            for edit in kind.propose(answer)[: MOST_EDITS[kind.level]]:
                 bad = spans.apply([edit], answer)
                 if (row["task_id"], edit.start, name) == STILL_COMPILES:
                     continue
@@ -376,5 +376,5 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
                 assert spans.apply(spans.inverse([edit], answer), bad) == answer
                 assert kind.recognise(bad, reference=answer).present, (row["task_id"], edit)  # type: ignore[union-attr]
                 found[name] += 1
-    assert len(rows) == 164 and found[BASE] > 10 and found[OFF] > 300
+    assert len(rows) == 164 and found[BASE] > 10 and found[OFF] > 500
     assert min(found[name] for name in ERROR_TYPES if name != BASE) > 30
