@@ -40,7 +40,7 @@ PINS = {
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (1, "fb3173e83379ac496088"),
-    "compare": (1, "1a39701904ab6f787f9a"),
+    "compare": (2, "0fd65c5301d807c99c7b"),
 }
 
 MASKS = ("response", "granular", "granular-one-sided", "random")
@@ -112,7 +112,7 @@ def generate_output() -> Any:
 def compare_output() -> Any:
     scores = [score for record in scored() for score in record.scores]
     arms = [
-        ArmInput(name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
+        ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
     ]
     results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
