@@ -94,7 +94,7 @@ class Sft(_ModelKind):
     """A model trained on answers."""
 
     name = "sft"
-    version = 1
+    version = 2
     Config = SftConfig
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report.markdown import MISSING, percent
+from eval.report.pooled import PooledArm
 from eval.report.results import Arm, Kind, Results
 
 COLOURS: dict[Kind, str] = {"reference": "cyan", "corrupted": "red", "mended": "green", "control": "yellow"}
@@ -19,14 +20,20 @@ def table(results: Results) -> Table:
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
     made.title_justify = made.caption_justify = "left"
-    made.caption = Text("Shaded: 95% Wilson interval. Gap closed: 0% floor, 100% ceiling.", style="dim")
+    made.caption = Text("Shaded: 95% interval. Gap: 0% floor, 100% ceiling.", style="dim")
     made.add_column("arm", max_width=31, overflow="fold")
     made.add_column("passed", justify="right", no_wrap=True)
     made.add_column("", width=CELLS, no_wrap=True)
     for name in ("compiles", "errors", "gap", "time"):
         made.add_column(name, justify="right", no_wrap=True)
+    pooled = {arm["name"]: arm for arm in results["pooled"]["arms"]}
+    shown: set[str] = set()
     for arm in results["arms"]:
-        made.add_row(*_row(arm, results["n_prompts"]))
+        if arm["family"] not in pooled:
+            made.add_row(*_row(arm, results["n_prompts"]))
+        elif arm["family"] not in shown:
+            shown.add(arm["family"])
+            made.add_row(*_pooled_row(pooled[arm["family"]], COLOURS[arm["kind"]]))
     return made
 
 
@@ -40,6 +47,19 @@ def _row(arm: Arm, n_prompts: int) -> list[Text]:
         Text(percent(arm["error_rate"])),
         Text(percent(arm["gap_closed"])),
         Text(_duration(arm["train_seconds"]), style="dim"),
+    ]
+
+
+def _pooled_row(arm: PooledArm, colour: str) -> list[Text]:
+    """The mean over seeds; what belongs to one model alone stays empty."""
+    return [
+        Text(f"{' '.join(arm['name'].split())}, {len(arm['seeds'])} seeds", style=colour),
+        Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
+        _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
+        Text(MISSING),
+        Text(MISSING),
+        Text(percent(arm["gap_closed"])),
+        Text(MISSING, style="dim"),
     ]
 
 

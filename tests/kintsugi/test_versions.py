@@ -29,6 +29,7 @@ from pipeline.store import content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
 from training.nodes import SftConfig
+from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
 from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
@@ -36,11 +37,11 @@ PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
     "embed": (1, "2fd03964d70966c9494b"),
     "annotate": (1, "8018c1f1ee4bcb191d24"),
-    "sft": (1, "9e6916f74225d0fcb8f4"),
+    "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (2, "ee88595a8795ece2ce8e"),
-    "compare": (1, "1a39701904ab6f787f9a"),
+    "compare": (2, "0fd65c5301d807c99c7b"),
 }
 
 TYPE_PINS = {
@@ -105,8 +106,9 @@ def sft_output() -> Any:
     """What training is fed with, and how fast it goes; weights themselves depend on the processor."""
     config = SftConfig(kind="sft", init="tiny", data="qa", learning_rate=1e-3)
     examples = [sft_example(tokenizer(), row.id, row.prompt, row.response, 512) for row in rows()[:6]]
+    tiny = [SHAPE, VOCABULARY, CHAT_TEMPLATE]
     rates = [learning_rate(config, step, 40) for step in range(40)]
-    return [[example.input_ids, example.weights] for example in examples] + [sample_order(7, 4, 2.5, 0), rates]
+    return [[example.input_ids, example.weights] for example in examples] + [sample_order(7, 4, 2.5, 0), rates, tiny]
 
 
 def preference_output() -> Any:
@@ -129,7 +131,7 @@ def compare_output() -> Any:
     metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
     scores = [score for record in scored() for score in record.scores if score.metric in metrics]
     arms = [
-        ArmInput(name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
+        ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
     ]
     results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
