@@ -80,7 +80,7 @@ def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator
     """A few sites of each type in turn; what one type leaves of the budget, the next ones get."""
     left = CANDIDATES
     rest: list[tuple[ErrorType, Edit]] = []
-    for kind, sites in _types_in_turn(record, kinds, seed):
+    for kind, sites in types_in_turn(record, kinds, seed):
         now = sites[: min(CANDIDATES_PER_TYPE, left)]
         rest += [(kind, edit) for edit in sites[len(now) :]]
         left -= len(now)
@@ -88,7 +88,7 @@ def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator
     yield from rest[:left]
 
 
-def _types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
+def types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
     """The types in a random order with their sites in a random order. A type with few sites tends to come first.
 
     Off-by-one has sites almost everywhere, an import one at most: with equal chances it would take most of the rows. So

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
 from pipeline.sandbox.run import Execution, Outcome, execute
+from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
-from pipeline.stages.embed import CANDIDATES, embed
+from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
 
 ALL = tuple(ERROR_TYPES)
 EXECUTED = tuple(name for name, kind in ERROR_TYPES.items() if kind.level == "executed")
@@ -54,6 +56,16 @@ def test_the_seed_and_the_id_decide_and_nothing_else() -> None:
     made = [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(24)]
     assert made[:6] == [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(6)]
     assert {item.edits[0].error_type for item in made if isinstance(item, CorruptionRecord)} == set(ALL)
+
+
+def test_the_types_come_out_nearly_even_on_the_built_in_corpus() -> None:
+    kinds = [error_type(name) for name in ALL]
+    first: Counter[str] = Counter()
+    for row in build(120, 0):
+        first[next(kind.name for kind, sites in types_in_turn(row, kinds, 0) if sites)] += 1
+    rarest = "incorrect-base-case-in-recursion"  # one row in eight has a recursion
+    assert all(10 <= count <= 35 for count in first.values()), first
+    assert set(first) == set(ALL) and min(first, key=first.__getitem__) == rarest
 
 
 def counting(outcome: Outcome) -> tuple[list[str], object]:
