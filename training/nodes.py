@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.adapters import ADAPTER_CONFIG
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
 
@@ -163,6 +164,9 @@ def init_fingerprint(init: str) -> str:
 
 def check_model_directory(directory: Path) -> None:
     """Raise a config error where a directory is no model with safetensors weights and a tokenizer."""
+    if (directory / ADAPTER_CONFIG).exists():
+        hint = "Name the node that made it, or merge it into its base (peft: merge_and_unload) and save that."
+        raise UserError("config", "this is a LoRA adapter, not a whole model.", str(directory), hint)
     wanted = {
         "config.json": ["config.json"],
         "weights (*.safetensors)": ["*.safetensors"],

@@ -138,6 +138,11 @@ def test_merging_makes_a_whole_model_that_says_the_same(adapter: Path, trained: 
     assert torch.allclose(logits(base(tmp_path / "merged")), logits(trained.eval()), atol=1e-4)
 
 
+def test_an_adapter_directory_is_told_from_a_whole_model(adapter: Path) -> None:
+    with pytest.raises(UserError, match="a LoRA adapter, not a whole model"):
+        check_model_directory(adapter)
+
+
 def test_an_adapter_that_is_trained_on_is_held_to_its_start(adapter: Path, trained: Any, tiny_directory: Path) -> None:
     start = logits(trained.eval())
     model = lora.go_on(base(tiny_directory), LoraConfig(rank=4, dropout=0.5), adapter).eval()
