@@ -1,5 +1,8 @@
 """Answers of models to prompts: one vLLM engine in a Ray Data actor, reloaded from model to model.
 
+LoRA adapters are served over their base, unmerged, by engines of their own: so a model's answers do not depend on which
+others are asked in the same run.
+
 Prompts are sorted by id and cut into batches of fixed size, one engine call each, so that the answers do not depend on
 how the work was divided.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import cluster
+from pipeline.adapters import locate
 from pipeline.chat import prompt_ids
 from pipeline.contract import DATA, REJECTS, Work
 from pipeline.failures import UserError
@@ -55,13 +59,17 @@ def generate(works: Sequence[Work]) -> None:
 
 
 def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
-    """Works whose models one engine can hold in turn: those with the same shape, by their config.json."""
+    """Works whose models one engine can hold in turn: those with the same shape, by config.json, and served rank."""
+    from pipeline.llm.vllm import served_rank
+
     groups: dict[str, list[Work]] = {}
     for work in works:
-        shape = json.loads((work.source("models").root / "config.json").read_text(encoding="utf-8"))
+        files = locate(work.source("models").root)
+        shape = json.loads((files.weights / "config.json").read_text(encoding="utf-8"))
         for name in ("_name_or_path", "transformers_version"):
             shape.pop(name, None)
-        groups.setdefault(canonical(shape), []).append(work)
+        rank = served_rank(files.rank) if files.adapter else None
+        groups.setdefault(canonical([shape, rank]), []).append(work)
     return list(groups.values())
 
 

