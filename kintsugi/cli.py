@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import experiment
+from kintsugi.commands import cluster, experiment
 from pipeline.failures import UserError
 
 INTERRUPTED = 130
@@ -23,8 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PANELS = {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Clusters": (cluster.submit,),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 

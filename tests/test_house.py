@@ -42,6 +42,7 @@ AT_HOME = {
         "training.launch",
         "training.worker",
         "eval.generate",
+        "kintsugi.jobs",
         "kintsugi.sweep",
     },
     "deepspeed": {"training.engine"},
