@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import experiment
+from kintsugi.commands import answer, experiment
+from kintsugi.commands.train import train
 from pipeline.failures import UserError
 
 INTERRUPTED = 130
@@ -25,12 +26,14 @@ app = typer.Typer(
 
 PANELS = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Your own data and model": (train, answer.generate, answer.eval_),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        # A trailing underscore keeps a command's function from hiding a builtin.
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
 def main() -> None:

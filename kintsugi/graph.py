@@ -259,7 +259,7 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
         {
             "kind": node.kind.name,
             "version": node.kind.version,
-            "config": config.model_dump(mode="json", exclude=UNKEYED | inside),
+            "config": config.model_dump(mode="json", exclude=UNKEYED | inside | node.kind.outside_fields),
             "outside": _outside(experiment, node, inside),
             "inputs": [
                 [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]
@@ -275,7 +275,8 @@ def _outside(experiment: Experiment, node: Node, inside: frozenset[str]) -> dict
     try:
         return node.kind.outside(node.config, inside)
     except UserError as error:
-        if error.where not in type(node.config).model_fields:
+        fields = {info.alias or name for name, info in type(node.config).model_fields.items()}
+        if error.where not in fields:
             raise
         where = experiment.where("nodes", node.origin, error.where)
         raise UserError(error.kind, error.what, where, error.hint) from None

@@ -24,8 +24,8 @@ from training import checkpoint
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.examples import pair_examples, record_type, sft_examples
-from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
-from training.losses import Side, metrics, preference_loss, sft
+from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import TINY, ModelConfig, PreferenceConfig, SftConfig
 from training.tokens import Example, PairExample
@@ -206,7 +206,7 @@ class Run:
         policy = self._logits(self.engine, batch, positions)
         with torch.no_grad():
             reference = self._logits(self.reference, batch, positions)
-        chosen, rejected = _sides(policy, reference, positions, len(mine), with_kl=config.loss != "dpo")
+        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
         return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
 
@@ -231,15 +231,6 @@ class Run:
             },
             facts={"steps": len(self.order), "world_size": self.world, **log.totals()},
         )
-
-
-def _sides(policy: Tensor, reference: Tensor, positions: Positions, pairs: int, *, with_kl: bool) -> tuple[Side, Side]:
-    """The weighted sums of both sides from the [N, V] logits of both models; chosen rows come first."""
-    logps = token_logps(policy, positions.targets)
-    ratios = logps - token_logps(reference, positions.targets)
-    figures = [logps, ratios, *([position_kl(policy, reference)] if with_kl else [])]
-    sums = [weighted_sums(values, positions.weights, positions.row, 2 * pairs) for values in figures]
-    return Side(*(values[:pairs] for values in sums)), Side(*(values[pairs:] for values in sums))
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

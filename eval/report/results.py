@@ -18,7 +18,7 @@ from eval.statistics import RESAMPLES, gap_closed, holm, paired_bootstrap, pass_
 from pipeline.failures import UserError, nearest
 from pipeline.records import ScoreRecord
 
-Kind = Literal["reference", "corrupted", "mended", "control"]
+Kind = Literal["reference", "corrupted", "mended", "control", "model"]
 ERRORS = "errors/"
 
 
@@ -229,8 +229,8 @@ def _error_rate(values: Values) -> float | None:
 
 
 def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
-    """Every two trained arms, then every trained arm against the corrupted and the reference models."""
-    trained = [arm.name for arm in arms if arm.kind in ("mended", "control")]
+    """Every two trained (or imported) arms, then each of them against the corrupted and the reference models."""
+    trained = [arm.name for arm in arms if arm.kind in ("mended", "control", "model")]
     baselines = [arm.name for kind in ("corrupted", "reference") for arm in arms if arm.kind == kind]
     return [*combinations(trained, 2), *((arm, baseline) for arm in trained for baseline in baselines)]
 

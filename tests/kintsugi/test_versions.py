@@ -35,6 +35,7 @@ PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
     "embed": (1, "2fd03964d70966c9494b"),
     "annotate": (1, "8018c1f1ee4bcb191d24"),
+    "model": (1, ""),
     "sft": (1, "9e6916f74225d0fcb8f4"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
