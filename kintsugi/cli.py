@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import answer, experiment
+from kintsugi.commands import answer, data, experiment, rows
 from kintsugi.commands.train import train
 from pipeline.failures import UserError
 
@@ -26,7 +26,8 @@ app = typer.Typer(
 
 PANELS = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
-    "Your own data and model": (train, answer.generate, answer.eval_),
+    "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
+    "Data": (rows.view, rows.export),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 

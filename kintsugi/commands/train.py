@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Run
 from kintsugi.graph import Graph
 from kintsugi.inline import inline, made, refuse_unless_one_of
 from kintsugi.outputs import copy_directory, refuse_to_replace
-from kintsugi.references import find_model
+from kintsugi.references import find_model, usable_rows
 from pipeline.failures import UserError
 from pipeline.store import MANIFEST, Store, read_manifest
 from training.nodes import PreferenceConfig, SftConfig
@@ -137,24 +136,17 @@ def _training(loss: str, pairs: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {"target": _good_answer(pairs), **node} if kind == "sft" else {"loss": loss, **node}
 
 
-def _records(rows: Path) -> Iterator[Any]:
-    from pipeline.records import Reject
-    from pipeline.sources.files import read
-
-    return (row for row in read(rows) if not isinstance(row, Reject))
-
-
 def _good_answer(rows: Path) -> str:
     """What the good answer of these rows is called. A file without a usable row is told of when it is read."""
     from pipeline.records import QARecord
 
-    first = next(_records(rows), None)
+    first = next(usable_rows(rows), None)
     return "response" if first is None or isinstance(first, QARecord) else "chosen"
 
 
 def _refuse_without_spans(rows: Path, mask: str) -> None:
     """A mask that selects tokens by spans needs some: told now, before anything is trained."""
-    for row in _records(rows):
+    for row in usable_rows(rows):
         if getattr(row, "chosen_spans", ()) or getattr(row, "rejected_spans", ()):
             return
     what = f"no row has spans, and --mask {mask} looks at nothing else."
