@@ -113,7 +113,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 1
+    version = 2
     Config = CompareConfig
     named_inputs = True
 

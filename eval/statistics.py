@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,18 @@ class Difference:
     high: float
     p_value: float
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """A mean over `seeds` and `prompts`: its interval and the p-value of "it is zero"."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    seeds: int
+    prompts: int
 
 
 def pass_rate(passed: Sequence[float | None]) -> float:
@@ -120,6 +133,37 @@ def mcnemar_exact(a: Sequence[float], b: Sequence[float]) -> float:
     differences = _differences(a, b)
     only_a, only_b = int((differences > 0).sum()), int((differences < 0).sum())
     return float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+
+
+def crossed_mean(table: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Crossed:
+    """The mean of a table of seeds (rows) by prompts (columns), both of them draws, with its t interval.
+
+    A two-way layout without replication, rows and columns random: the analysis of multi-reader multi-case studies
+    (Dorfman, Berbaum and Metz 1992, Investigative Radiology 27:723-731), with training seeds for readers and prompts
+    for cases. Its variance is (MS_seeds + max(MS_prompts - MS_rest, 0)) / (seeds * prompts), its degrees of freedom
+    are Hillis's (2007, Statistics in Medicine 26:596-619): the square of that sum over MS_seeds^2 / (seeds - 1).
+
+    Few seeds give few degrees of freedom, and so wide intervals: that is the point. A table without any variance has
+    the mean for an interval, and a p-value of 0, or of 1 where the mean is 0.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise ValueError(f"an interval over seeds and prompts needs at least two of each; the table is {values.shape}")
+    seeds, prompts = values.shape
+    mean = float(values.mean())
+    by_seed, by_prompt = values.mean(1) - mean, values.mean(0) - mean
+    rest = values - mean - by_seed[:, None] - by_prompt[None, :]
+    ms_seeds = prompts * float((by_seed**2).sum()) / (seeds - 1)
+    ms_prompts = seeds * float((by_prompt**2).sum()) / (prompts - 1)
+    ms_rest = float((rest**2).sum()) / ((seeds - 1) * (prompts - 1))
+    total = ms_seeds + max(ms_prompts - ms_rest, 0.0)
+    error = math.sqrt(total / (seeds * prompts))
+    if error < 1e-12:
+        return Crossed(mean, mean, mean, float(abs(mean) < 1e-12), seeds, prompts)
+    freedom = total**2 / (ms_seeds**2 / (seeds - 1)) if ms_seeds > 0 else math.inf
+    reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
+    return Crossed(mean, mean - reach, mean + reach, p_value, seeds, prompts)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

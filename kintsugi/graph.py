@@ -77,16 +77,14 @@ def build(experiment: Experiment) -> Graph:
 
 
 def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> list[Draft]:
-    """One draft for each combination of `matrix` or `arms`; the node itself where it has neither."""
+    """One draft for each of `arms` in each combination of `matrix`; the node itself where it has neither."""
     raw = dict(raw)
     matrix, arms = raw.pop("matrix", None), raw.pop("arms", None)
-    if matrix is not None and arms is not None:
-        raise UserError(
-            "config", "give matrix or arms, not both.", experiment.where("nodes", name, "arms"), "Remove one."
-        )
     if matrix is None and arms is None:
         return [Draft(name, name, "", raw)]
-    combinations = _matrix(experiment, name, matrix, raw) if arms is None else _arms(experiment, name, arms)
+    listed = [{}] if arms is None else _arms(experiment, name, arms)
+    varied = [{}] if matrix is None else _matrix(experiment, name, matrix, [raw, *listed])
+    combinations = [{**arm, **variant} for arm in listed for variant in varied]
     labels = ["-".join(str(value) for value in combination.values()) for combination in combinations]
     return [
         Draft(f"{name}/{label}", name, label, {**raw, **combination})
@@ -94,16 +92,17 @@ def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> lis
     ]
 
 
-def _matrix(experiment: Experiment, name: str, matrix: Any, raw: dict[str, Any]) -> list[dict[str, Any]]:
+def _matrix(experiment: Experiment, name: str, matrix: Any, given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     where = experiment.where("nodes", name, "matrix")
     if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
         raise UserError(
             "config", "a matrix maps fields to lists of values.", where, "For example {loss: [dpo, tdpo2]}."
         )
     for field in matrix:
-        if field in raw:
+        if any(field in other for other in given):
             where = experiment.where("nodes", name, "matrix", field)
-            raise UserError("config", f"'{field}' is given in the node and in its matrix.", where, "Remove one.")
+            what = f"'{field}' is given in the matrix and in the node or its arms."
+            raise UserError("config", what, where, "Remove one.")
     return [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())]
 
 

@@ -97,7 +97,7 @@ class Sft(_ModelKind):
     """A model trained on answers."""
 
     name = "sft"
-    version = 1
+    version = 2
     Config = SftConfig
 
 

@@ -1,7 +1,8 @@
 """The embedded default model, from scratch: a small Llama and its tokenizer as an ordinary Hugging Face directory.
 
-It learns the built-in corpus in minutes on two CPU cores. What takes longest is copying digits from the prompt: with
-too few steps (3.5 epochs over 2,280 rows) some runs have not found it yet, and every family suffers.
+It learns the built-in corpus in minutes on two CPU cores. What takes longest is copying digits from the prompt. Three
+layers find it sooner than four: after 1.4 epochs over 2,280 rows 89 % of the digits of held-out answers were right,
+with four layers 67 % (one run each).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ VOCABULARY = 1300
 MAX_POSITIONS = 1024
 SHAPE = {
     "hidden_size": 192,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 3,
     "num_key_value_heads": 1,
     "intermediate_size": 512,
 }
-"""With tied embeddings and 1,300 vocabulary entries: 1,824,192 parameters."""
+"""With tied embeddings and 1,300 vocabulary entries: 1,430,592 parameters."""
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"

@@ -14,7 +14,7 @@ from pipeline.contract import Source, Work
 from pipeline.failures import UserError, nearest
 from pipeline.records import ScoredRecord
 from pipeline.shards import read_records
-from pipeline.store import Manifest, Store, write_text
+from pipeline.store import Manifest, Store, content_key, write_text
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 """What an arm is that is neither floor nor ceiling, by the kind of node that made its model."""
@@ -43,10 +43,10 @@ def arm_of(source: Source, config: CompareConfig) -> ArmInput:
     """One arm from its scores: the model behind them is found through the manifests."""
     node = source.name.partition("/")[2] or source.name
     model = _model_behind(source)
-    preference = model.kind == "preference"
     return ArmInput(
-        name=f"{model.config['loss']} / {model.config['mask']}" if preference else node,
+        name=node,
         node=node,
+        family=_family(model),
         kind=_kind(node, model, config),
         loss=model.config.get("loss"),
         mask=model.config.get("mask"),
@@ -82,9 +82,39 @@ def _arm_name(node: str | None, names: dict[str, str]) -> str | None:
 
 
 def told_apart(arms: Sequence[ArmInput]) -> list[ArmInput]:
-    """Arms under names of their own: where loss and mask are not enough, the node's label is added."""
-    seen = Counter(arm.name for arm in arms)
-    return [replace(arm, name=f"{arm.name} ({Path(arm.node).name})") if seen[arm.name] > 1 else arm for arm in arms]
+    """Arms and families under names of their own.
+
+    A family is called by its loss and mask, or its node; where that is not enough, the node's label is added. Arms of
+    one family get their seed.
+    """
+    families: dict[str, list[ArmInput]] = {}
+    for arm in arms:
+        families.setdefault(arm.family, []).append(arm)
+    short = {family: _short(members) for family, members in families.items()}
+    shared = Counter(short.values())
+    names = {
+        family: name if shared[name] == 1 else f"{name} ({Path(families[family][0].node).name})"
+        for family, name in short.items()
+    }
+    named = [(arm, names[arm.family] + (f", seed {arm.seed}" if len(families[arm.family]) > 1 else "")) for arm in arms]
+    taken = Counter(name for _, name in named)
+    return [
+        replace(arm, family=names[arm.family], name=name if taken[name] == 1 else f"{name} ({arm.node})")
+        for arm, name in named
+    ]
+
+
+def _short(members: Sequence[ArmInput]) -> str:
+    first = members[0]
+    if first.kind == "mended":
+        return f"{first.loss} / {first.mask}"
+    return first.node.partition("/")[0] if len(members) > 1 else first.node
+
+
+def _family(model: Manifest) -> str:
+    """What the models share that differ in their training seed alone."""
+    config = {name: value for name, value in model.config.items() if name != "seed"}
+    return content_key([model.kind, model.version, config, [[item.role, item.key] for item in model.inputs]])
 
 
 def caveats(arms: Sequence[ArmInput]) -> list[str]:

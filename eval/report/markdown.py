@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+from eval.report.pooled import Pooled, PooledArm, PooledComparison
 from eval.report.results import Arm, Comparison, Results
 
 SIGNIFICANT = 0.05
@@ -20,6 +21,7 @@ SPECIAL = re.compile(r"[\\`*~|\[\]#$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as markup; an underscore within a word is none."""
 
 Align = Literal["left", "right"]
+Compared = TypeVar("Compared", Comparison, PooledComparison)
 
 
 def to_markdown(results: Results) -> str:
@@ -27,6 +29,7 @@ def to_markdown(results: Results) -> str:
     sections = [
         f"# {plain(results['experiment'])}",
         f"{len(results['arms'])} arms answered the same {results['n_prompts']} prompts.",
+        *_over_seeds(results["pooled"]),
         "## Arms",
         _arms(results),
         "Pass rate: share of judged answers that pass their tests, with its 95% Wilson interval. "
@@ -66,26 +69,33 @@ def mask_comparisons(results: Results) -> list[Comparison]:
 
     Learning rates may differ: where each arm has its own best one, that is the comparison wanted.
     """
-    arms = {arm["name"]: arm for arm in results["arms"]}
-    alike = [found for found in results["differences"] if _of_masks(arms[found["a"]], arms[found["b"]])]
-    ranks = {name: _rank(arm) for name, arm in arms.items()}
-    oriented = [found if ranks[found["a"]] < ranks[found["b"]] else _mirrored(found) for found in alike]
-    return sorted(oriented, key=lambda found: (ranks[found["a"]], ranks[found["b"]]))
+    return oriented(results["differences"], {arm["name"]: arm for arm in results["arms"]})
 
 
-def _of_masks(a: Arm, b: Arm) -> bool:
-    alike = (a["loss"], a["seed"], a["kind"]) == (b["loss"], b["seed"], b["kind"])
-    return alike and a["mask"] != b["mask"] and a["mask"] in MASKS and b["mask"] in MASKS
+def oriented(differences: Sequence[Compared], arms: Mapping[str, Any]) -> list[Compared]:
+    """Of `differences`, those between arms that differ in their mask alone, each read in the order of `MASKS`."""
+    ranks = {name: MASKS.index(arm["mask"]) for name, arm in arms.items() if arm["mask"] in MASKS}
+    alike = [
+        found
+        for found in differences
+        if found["a"] in ranks
+        and found["b"] in ranks
+        and ranks[found["a"]] != ranks[found["b"]]
+        and _without_mask(arms[found["a"]]) == _without_mask(arms[found["b"]])
+    ]
+    read = [found if ranks[found["a"]] < ranks[found["b"]] else _mirrored(found) for found in alike]
+    return sorted(read, key=lambda found: (ranks[found["a"]], ranks[found["b"]]))
 
 
-def _rank(arm: Arm) -> int:
-    return MASKS.index(arm["mask"]) if arm["mask"] in MASKS else len(MASKS)
+def _without_mask(arm: Mapping[str, Any]) -> tuple[Any, ...]:
+    return arm["loss"], arm["kind"], arm.get("seed")
 
 
-def _mirrored(found: Comparison) -> Comparison:
+def _mirrored(found: Compared) -> Compared:
     """The same comparison read from b to a."""
     low, high = found["ci"]
-    turned = Comparison(**{**found, "a": found["b"], "b": found["a"]})
+    turned = found.copy()
+    turned["a"], turned["b"] = found["b"], found["a"]
     turned["difference"], turned["ci"] = -found["difference"], [-high, -low]
     return turned
 
@@ -128,6 +138,38 @@ def _arm(arm: Arm, results: Results) -> list[str]:
     ]
 
 
+def _over_seeds(pooled: Pooled) -> list[str]:
+    """Arms over all their seeds, where there are several: the figures to draw conclusions from."""
+    if not pooled["arms"]:
+        return []
+    columns: list[tuple[str, Align]] = [("arm", "left"), ("seeds", "right"), ("mean pass rate", "right")]
+    columns += [("95% interval", "right"), ("lowest to highest seed", "right"), ("gap closed", "right")]
+    about_masks = oriented(pooled["differences"], {arm["name"]: arm for arm in pooled["arms"]})
+    telling = _telling(pooled["differences"], about_masks)
+    none = "No two arms of one loss differ in their mask."
+    return [
+        "## Over seeds",
+        _table(columns, [_pooled_arm(arm) for arm in pooled["arms"]]),
+        "Intervals cover the chance in training as well as the choice of prompts: seeds and prompts are both taken as "
+        "draws (t interval of a crossed two-way layout, Hillis 2007). p (Holm): adjusted for all "
+        f"{len(pooled['differences'])} comparisons over seeds.",
+        *_section("### What the mask changes, over seeds", about_masks, none),
+        *_section("### Other differences over seeds that hold after Holm", telling, "None."),
+    ]
+
+
+def _pooled_arm(arm: PooledArm) -> list[str]:
+    ends, rates = arm["pass_rate_ci"], arm["pass_rates"]
+    return [
+        plain(arm["name"]),
+        str(len(arm["seeds"])),
+        f"**{percent(arm['pass_rate'])}**",
+        MISSING if ends is None else f"{percent(ends[0])} to {percent(ends[1])}",
+        f"{percent(min(rates))} to {percent(max(rates))}" if rates else MISSING,
+        percent(arm["gap_closed"]),
+    ]
+
+
 def _errors(arms: Sequence[Arm]) -> list[str]:
     """Answers per arm and error type, for the types that any arm shows; in brackets those that could not be judged."""
     types = sorted({name for arm in arms for name, count in arm["errors_by_type"].items() if count})
@@ -164,7 +206,7 @@ def _differences(results: Results) -> list[str]:
     ]
 
 
-def _telling(differences: Sequence[Comparison], shown: Sequence[Comparison]) -> list[Comparison]:
+def _telling(differences: Sequence[Compared], shown: Sequence[Compared]) -> list[Compared]:
     """Those that hold after Holm and are not shown yet, the largest first."""
     known = {frozenset((found["a"], found["b"])) for found in shown}
     others = [found for found in differences if frozenset((found["a"], found["b"])) not in known]
@@ -176,7 +218,7 @@ def _left_out(count: int) -> list[str]:
     return [f"{count} more hold; `results.json` has them."] if count > 0 else []
 
 
-def _section(title: str, comparisons: Sequence[Comparison], none: str) -> list[str]:
+def _section(title: str, comparisons: Sequence[Comparison | PooledComparison], none: str) -> list[str]:
     columns: list[tuple[str, Align]] = [
         ("a", "left"),
         ("b", "left"),
@@ -188,7 +230,7 @@ def _section(title: str, comparisons: Sequence[Comparison], none: str) -> list[s
     return [title, _table(columns, [_comparison(found) for found in comparisons]) if comparisons else none]
 
 
-def _comparison(found: Comparison) -> list[str]:
+def _comparison(found: Comparison | PooledComparison) -> list[str]:
     low, high = found["ci"]
     return [
         plain(found["a"]),

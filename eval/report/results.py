@@ -9,11 +9,13 @@ could judge. What has nothing to be computed from is null, never 0.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, TypedDict
 
+from eval.report.pooled import TRAINED, Pooled, pool
 from eval.statistics import RESAMPLES, gap_closed, holm, paired_bootstrap, pass_rate, wilson
 from pipeline.failures import UserError, nearest
 from pipeline.records import ScoreRecord
@@ -24,10 +26,14 @@ ERRORS = "errors/"
 
 @dataclass(frozen=True, slots=True)
 class ArmInput:
-    """One model of the comparison: how it was trained, and every score of its answers."""
+    """One model of the comparison: how it was trained, and every score of its answers.
+
+    `family` is the name it shares with the arms that differ from it in their training seed alone.
+    """
 
     name: str
     node: str
+    family: str
     kind: Kind
     loss: str | None
     mask: str | None
@@ -42,6 +48,7 @@ class Arm(TypedDict):
     """One arm in the results."""
 
     name: str
+    family: str
     kind: Kind
     loss: str | None
     mask: str | None
@@ -91,6 +98,7 @@ class Results(TypedDict):
     n_prompts: int
     arms: list[Arm]
     differences: list[Comparison]
+    pooled: Pooled
     training: dict[str, Training]
     bootstrap: Bootstrap
     notes: list[str]
@@ -123,6 +131,7 @@ def build_results(
         n_prompts=len(_prompts(arms[0])),
         arms=[_arm(arm, values[arm.name], _gap(rates[arm.name], low, high)) for arm in arms],
         differences=_compare(_pairs(arms), values, seed, resamples),
+        pooled=pool(arms, {name: value.get("passed", {}) for name, value in values.items()}, floor=low, ceiling=high),
         training={arm.name: Training(node=arm.node, learning_rate=arm.learning_rate) for arm in arms},
         bootstrap=Bootstrap(seed=seed, resamples=resamples),
         notes=list(notes),
@@ -200,6 +209,7 @@ def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
     types = sorted(metric.removeprefix(ERRORS) for metric in values if metric.startswith(ERRORS))
     return Arm(
         name=arm.name,
+        family=arm.family,
         kind=arm.kind,
         loss=arm.loss,
         mask=arm.mask,
@@ -229,10 +239,19 @@ def _error_rate(values: Values) -> float | None:
 
 
 def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
-    """Every two trained (or imported) arms, then each of them against the corrupted and the reference models."""
-    trained = [arm.name for arm in arms if arm.kind in ("mended", "control", "model")]
+    """Every two trained arms of one seed, then every trained arm against the corrupted and the reference models.
+
+    An arm without siblings of other seeds is compared with all.
+    """
+    trained = [arm for arm in arms if arm.kind in TRAINED]
+    siblings = Counter(arm.family for arm in trained)
+    alike = [
+        (a.name, b.name)
+        for a, b in combinations(trained, 2)
+        if a.seed == b.seed or siblings[a.family] == 1 or siblings[b.family] == 1
+    ]
     baselines = [arm.name for kind in ("corrupted", "reference") for arm in arms if arm.kind == kind]
-    return [*combinations(trained, 2), *((arm, baseline) for arm in trained for baseline in baselines)]
+    return [*alike, *((arm.name, baseline) for arm in trained for baseline in baselines)]
 
 
 def _compare(

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report.markdown import MISSING, percent
+from eval.report.pooled import PooledArm
 from eval.report.results import Arm, Kind, Results
 
 COLOURS: dict[Kind, str] = {
@@ -30,15 +31,21 @@ def table(results: Results) -> Table:
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
     made.title_justify = made.caption_justify = "left"
-    scale = " Gap closed: 0% floor, 100% ceiling." if gap else ""
-    made.caption = Text(f"Shaded: 95% Wilson interval.{scale}", style="dim")
+    scale = " Gap: 0% floor, 100% ceiling." if gap else ""
+    made.caption = Text(f"Shaded: 95% interval.{scale}", style="dim")
     made.add_column("arm", max_width=31, overflow="fold")
     made.add_column("passed", justify="right", no_wrap=True)
     made.add_column("", width=CELLS, no_wrap=True)
     for name in names:
         made.add_column(name, justify="right", no_wrap=True)
+    pooled = {arm["name"]: arm for arm in results["pooled"]["arms"]}
+    shown: set[str] = set()
     for arm in results["arms"]:
-        made.add_row(*_row(arm, results["n_prompts"], names))
+        if arm["family"] not in pooled:
+            made.add_row(*_row(arm, results["n_prompts"], names))
+        elif arm["family"] not in shown:
+            shown.add(arm["family"])
+            made.add_row(*_pooled_row(pooled[arm["family"]], COLOURS[arm["kind"]], names))
     return made
 
 
@@ -55,6 +62,16 @@ def _row(arm: Arm, n_prompts: int, names: list[str]) -> list[Text]:
         Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
         _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
         *(figures[name] for name in names),
+    ]
+
+
+def _pooled_row(arm: PooledArm, colour: str, names: list[str]) -> list[Text]:
+    """The mean over seeds; what belongs to one model alone stays empty."""
+    return [
+        Text(f"{' '.join(arm['name'].split())}, {len(arm['seeds'])} seeds", style=colour),
+        Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
+        _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
+        *(Text(percent(arm["gap_closed"])) if name == "gap" else Text(MISSING, style="dim") for name in names),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -134,7 +135,11 @@ def eval_(
 
 
 def _models(named: dict[str, str], store: Path, runs: Path) -> dict[str, dict[str, Any]]:
-    return {name: {"kind": "model", "from": find_model(model, store, runs)} for name, model in named.items()}
+    found = {name: find_model(model, store, runs) for name, model in named.items()}
+    for model, count in Counter(found.values()).items():
+        if count > 1:
+            raise UserError("config", "this model is named twice.", f"MODEL {model}", "Name each model once.")
+    return {name: {"kind": "model", "from": model} for name, model in found.items()}
 
 
 def _answers(

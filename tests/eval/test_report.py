@@ -16,6 +16,7 @@ from eval.report.terminal import table
 def arm(name: str, kind: str = "mended", mask: str | None = None, **more: Any) -> Any:
     values = {
         "name": name,
+        "family": name,
         "kind": kind,
         "loss": "dpo" if mask else None,
         "mask": mask,
@@ -46,6 +47,7 @@ def results_of(arms: list[Any], differences: list[Any] | None = None, notes: lis
         "n_prompts": 8,
         "arms": arms,
         "differences": differences or [],
+        "pooled": {"arms": [], "differences": []},
         "training": {one["name"]: {"node": "mended", "learning_rate": 1e-4} for one in arms},
         "bootstrap": {"seed": 0, "resamples": 10},
         "notes": notes or [],
@@ -172,3 +174,37 @@ def test_the_terminal_table_fits_in_100_columns_and_cuts_no_figure():
 def test_an_arm_that_could_not_be_judged_has_no_bar():
     text = rendered(results_of([arm("g", pass_rate=None, pass_rate_ci=None)]))
     assert "not judged" in text and "█" not in text
+
+
+def test_what_is_known_over_seeds_stands_first():
+    pooled = {
+        "name": "dpo / granular",
+        "kind": "mended",
+        "loss": "dpo",
+        "mask": "granular",
+        "seeds": [0, 1],
+        "n": 8,
+        "pass_rates": [0.5, 0.75],
+        "pass_rate": 0.625,
+        "pass_rate_ci": [0.25, 1.0],
+        "gap_closed": 0.5,
+    }
+    whole = {**pooled, "name": "dpo / response", "mask": "response"}
+    found = {**comparison("dpo / response", "dpo / granular", -0.125), "seeds": 2, "n": 8}
+    results = results_of([arm("c")])
+    assert "seeds" not in to_markdown(results)
+    results["pooled"] = {"arms": [pooled, whole], "differences": [found]}
+    text = to_markdown(results)
+    assert text.index("## Over seeds") < text.index("## Arms")
+    assert "| dpo / granular | 2 | **62.5%** | 25.0% to 100.0% | 50.0% to 75.0% | 50.0% |" in text
+    assert "| dpo / granular | dpo / response | +12.5 | -37.5 to +37.5 |" in text
+
+
+def test_the_terminal_shows_a_family_once_with_its_mean():
+    results = results_of([arm("c"), *(arm(f"dpo / granular, seed {n}", family="dpo / granular") for n in range(2))])
+    results["pooled"]["arms"] = [
+        {"name": "dpo / granular", "seeds": [0, 1], "pass_rate": 0.625, "pass_rate_ci": [0.25, 1.0], "gap_closed": 0.5}
+    ]
+    lines = [line for line in rendered(results).splitlines() if "%" in line and "Shaded" not in line]
+    assert [line.split("  ")[0].strip() for line in lines] == ["c", "dpo / granular, 2 seeds"]
+    assert "62.5%" in lines[1] and "50.0%" in lines[1]

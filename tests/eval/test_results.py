@@ -33,7 +33,7 @@ def arm(name: str, kind: Any, passed: list[float | None], mask: str | None = Non
         "train_tokens": 640,
         "scores": scored(passed=passed),
     }
-    return ArmInput(name=name, node=name, kind=kind, mask=mask, **(values | more))
+    return ArmInput(name=name, node=name, family=more.pop("family", name), kind=kind, mask=mask, **(values | more))
 
 
 def four_arms() -> list[ArmInput]:
@@ -72,6 +72,7 @@ def test_one_arm_by_hand():
     half_width = Z2**0.5 / (4 + Z2) * (1 + Z2 / 4) ** 0.5
     assert results["arms"][2] == {
         "name": "mended",
+        "family": "mended",
         "kind": "mended",
         "loss": "dpo",
         "mask": "random",
@@ -122,7 +123,16 @@ def test_controls_are_compared_like_mended_arms():
 
 def test_top_level_keys_and_provenance():
     results = build(four_arms(), seed=7, notes=["one learning rate"])
-    assert list(results) == ["experiment", "n_prompts", "arms", "differences", "training", "bootstrap", "notes"]
+    assert list(results) == [
+        "experiment",
+        "n_prompts",
+        "arms",
+        "differences",
+        "pooled",
+        "training",
+        "bootstrap",
+        "notes",
+    ]
     assert (results["experiment"], results["n_prompts"], results["notes"]) == ("tiny", 4, ["one learning rate"])
     assert results["training"]["spans"] == {"node": "spans", "learning_rate": 1e-4}
     assert results["bootstrap"] == {"seed": 7, "resamples": 2000}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.statistics import (
+    crossed_mean,
     gap_closed,
     holm,
     mcnemar_exact,
@@ -173,3 +175,70 @@ def test_gap_closed_by_hand(arm, expected):
 
 def test_gap_closed_without_a_gap_is_undefined():
     assert gap_closed(0.5, floor=0.9, ceiling=0.9) is None
+
+
+# Seeds crossed with prompts
+
+
+def test_a_crossed_mean_by_hand():
+    """Rows (seeds) 1 1 0 1 and 0 1 0 0: row means 3/4 and 1/4, column means 1/2 1 0 1/2, mean 1/2.
+
+    MS_seeds = 4 * 2 * (1/4)^2 / 1 = 1/2; MS_prompts = 2 * (0 + 1/4 + 1/4 + 0) / 3 = 1/3; what is left is 1/4 in each of
+    the four corners and -1/4 in the four others, so MS_rest = 8/16/3 = 1/6. Variance (1/2 + 1/3 - 1/6) / 8 = 1/12,
+    degrees of freedom (2/3)^2 / (1/2)^2 = 16/9.
+    """
+    found = crossed_mean([[1, 1, 0, 1], [0, 1, 0, 0]])
+    reach = 4.9245 * (1 / 12) ** 0.5  # the t quantile of 0.975 at 16/9 degrees of freedom, interpolated from a table
+    assert (found.mean, found.seeds, found.prompts) == (0.5, 2, 4)
+    assert found.high - found.mean == pytest.approx(reach, rel=0.02)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+
+
+def test_a_crossed_mean_has_the_mean_squares_of_an_analysis_of_variance():
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    values = np.random.default_rng(3).normal(size=(4, 9)) + np.arange(4)[:, None] / 4 + np.arange(9)[None, :] / 9
+    rows = [{"y": values[s, p], "s": s, "p": p} for s in range(4) for p in range(9)]
+    ms_seeds, ms_prompts, ms_rest = anova_lm(ols("y ~ C(s) + C(p)", pd.DataFrame(rows)).fit())["mean_sq"]
+    found = crossed_mean(values.tolist())
+    from scipy.stats import t
+
+    total = ms_seeds + max(ms_prompts - ms_rest, 0)
+    quantile = t.ppf(0.975, total**2 / (ms_seeds**2 / 3))
+    assert found.high - found.mean == pytest.approx(quantile * (total / 36) ** 0.5)
+    assert found.p_value == pytest.approx(2 * t.sf(abs(found.mean) / (total / 36) ** 0.5, total**2 / (ms_seeds**2 / 3)))
+
+
+def test_crossed_intervals_cover_the_truth_as_often_as_they_say():
+    """Seeds, prompts and the rest all vary: about 95% of intervals over five seeds and forty prompts hold the truth."""
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(600):
+        table = 0.3 + 0.1 * draw.normal(size=(5, 1)) + 0.3 * draw.normal(size=(1, 40)) + 0.4 * draw.normal(size=(5, 40))
+        found = crossed_mean(table.tolist())
+        held += found.low <= 0.3 <= found.high
+    assert 0.93 <= held / 600 <= 0.98
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(bits, min_size=3, max_size=3), min_size=2, max_size=5))
+def test_a_crossed_interval_holds_its_mean_and_turns_with_the_sign(table):
+    found, mirrored = crossed_mean(table), crossed_mean([[-value for value in row] for row in table])
+    assert found.low <= found.mean + 1e-9 and found.mean <= found.high + 1e-9
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+    assert 0 <= found.p_value <= 1
+    assert found.p_value == pytest.approx(mirrored.p_value)
+
+
+@pytest.mark.parametrize(("table", "p_value"), [([[1, 1], [1, 1]], 0.0), ([[0, 0], [0, 0]], 1.0)])
+def test_a_table_without_variance(table, p_value):
+    found = crossed_mean(table)
+    assert (found.low, found.high, found.p_value) == (table[0][0], table[0][0], p_value)
+
+
+@pytest.mark.parametrize("table", [[[1, 0]], [[1], [0]], []])
+def test_a_crossed_mean_needs_two_of_each(table):
+    with pytest.raises(ValueError, match="at least two of each"):
+        crossed_mean(table)

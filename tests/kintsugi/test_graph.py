@@ -83,6 +83,16 @@ def test_arms_list_the_combinations_by_hand(tmp_path):
     ]
 
 
+def test_every_arm_comes_in_every_combination_of_the_matrix(tmp_path):
+    text = SMALL.replace(
+        "matrix: {loss: [dpo, tdpo2], mask: [response, random]}",
+        "arms: [{loss: dpo, learning_rate: 2}, {loss: tdpo2}]\n    matrix: {seed: [4, 7]}",
+    )
+    mended = [node for node in graph(tmp_path, text).nodes.values() if node.origin == "mended"]
+    assert [node.name for node in mended] == [f"mended/{arm}" for arm in ("dpo-2-4", "dpo-2-7", "tdpo2-4", "tdpo2-7")]
+    assert [(node.config.learning_rate, node.config.seed) for node in mended] == [(2, 4), (2, 7), (1e-4, 4), (1e-4, 7)]
+
+
 def test_an_arm_may_override_what_the_node_says(tmp_path):
     text = SMALL.replace(
         "matrix: {loss: [dpo, tdpo2], mask: [response, random]}", "arms: [{loss: dpo}, {learning_rate: 2}]"
@@ -254,8 +264,8 @@ def test_a_node_that_needs_itself_is_a_cycle(tmp_path):
         (
             "    matrix:",
             "    arms: [{loss: dpo}]\n    matrix:",
-            "give matrix or arms, not both.",
-            "FILE:12: nodes.mended.arms",
+            "'loss' is given in the matrix and in the node or its arms.",
+            "FILE:13: nodes.mended.matrix.loss",
         ),
         (
             "    matrix: {loss: [dpo, tdpo2], ",
@@ -267,7 +277,7 @@ def test_a_node_that_needs_itself_is_a_cycle(tmp_path):
         (
             "    matrix:",
             "    loss: tdpo1\n    matrix:",
-            "'loss' is given in the node and in its matrix.",
+            "'loss' is given in the matrix and in the node or its arms.",
             "FILE:13: nodes.mended.matrix.loss",
         ),
         (
