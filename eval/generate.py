@@ -23,7 +23,7 @@ from pipeline.contract import DATA, REJECTS, Work
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, GenerationRecord, QARecord, Reject, table_of
 from pipeline.shards import count_rows, read_records, shard_name
-from pipeline.store import canonical, write_table
+from pipeline.store import canonical, file_hash, write_table
 
 if TYPE_CHECKING:
     from eval.nodes import GenerateConfig
@@ -59,18 +59,27 @@ def generate(works: Sequence[Work]) -> None:
 
 
 def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
-    """Works whose models one engine can hold in turn: those with the same shape, by config.json, and served rank."""
-    from pipeline.llm.vllm import served_rank
-
+    """Works whose models one engine can hold in turn: the same shape, tokenizer, ends of an answer and served rank."""
     groups: dict[str, list[Work]] = {}
     for work in works:
-        files = locate(work.source("models").root)
-        shape = json.loads((files.weights / "config.json").read_text(encoding="utf-8"))
-        for name in ("_name_or_path", "transformers_version"):
-            shape.pop(name, None)
-        rank = served_rank(files.rank) if files.adapter else None
-        groups.setdefault(canonical([shape, rank]), []).append(work)
+        groups.setdefault(_architecture(work.source("models").root), []).append(work)
     return list(groups.values())
+
+
+def _architecture(model: Path) -> str:
+    """All that an engine keeps when it takes other weights; models from outside may differ in any of it."""
+    from pipeline.llm.vllm import served_rank
+
+    files = locate(model)
+    shape: dict[str, Any] = {}
+    for name in ("config.json", "generation_config.json"):
+        if (files.weights / name).exists():
+            shape[name] = json.loads((files.weights / name).read_text(encoding="utf-8"))
+            for label in ("_name_or_path", "transformers_version"):
+                shape[name].pop(label, None)
+    vocabulary = [files.weights / name for name in ("tokenizer.json", "tokenizer.model")]
+    rank = served_rank(files.rank) if files.adapter else None
+    return canonical([shape, [file_hash(path) for path in vocabulary if path.exists()], rank])
 
 
 def _tasks(work: Work) -> list[GenerationTask]:

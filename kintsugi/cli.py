@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import cluster, experiment
+from kintsugi.commands import answer, cluster, data, experiment, rows
+from kintsugi.commands.train import train
 from pipeline.failures import UserError
 
 INTERRUPTED = 130
@@ -26,13 +27,16 @@ app = typer.Typer(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
+    "Data": (rows.view, rows.export),
     "Clusters": (cluster.submit,),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        # A trailing underscore keeps a command's function from hiding a builtin.
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -92,11 +92,6 @@ def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> lis
     ]
 
 
-<<<<<<< HEAD
-def _matrix(experiment: Experiment, name: str, matrix: Any, given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-||||||| 42321b2
-def _matrix(experiment: Experiment, name: str, matrix: Any, raw: dict[str, Any]) -> list[dict[str, Any]]:
-=======
 def _label(field: str, value: Any) -> str:
     """A value as a part of a node's name, which is a part of paths too."""
     if value is None:
@@ -106,8 +101,7 @@ def _label(field: str, value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _matrix(experiment: Experiment, name: str, matrix: Any, raw: dict[str, Any]) -> list[dict[str, Any]]:
->>>>>>> h-lora
+def _matrix(experiment: Experiment, name: str, matrix: Any, given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     where = experiment.where("nodes", name, "matrix")
     if not isinstance(matrix, dict) or not all(isinstance(values, list) and values for values in matrix.values()):
         raise UserError(
@@ -273,7 +267,7 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
         {
             "kind": node.kind.name,
             "version": node.kind.version,
-            "config": config.model_dump(mode="json", exclude=UNKEYED | inside),
+            "config": config.model_dump(mode="json", exclude=UNKEYED | inside | node.kind.outside_fields),
             "outside": _outside(experiment, node, inside),
             "inputs": [
                 [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]
@@ -289,7 +283,8 @@ def _outside(experiment: Experiment, node: Node, inside: frozenset[str]) -> dict
     try:
         return node.kind.outside(node.config, inside)
     except UserError as error:
-        if error.where not in type(node.config).model_fields:
+        fields = {info.alias or name for name, info in type(node.config).model_fields.items()}
+        if error.where not in fields:
             raise
         where = experiment.where("nodes", node.origin, error.where)
         raise UserError(error.kind, error.what, where, error.hint) from None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from eval.nodes import Compare, Generate, Score
 from pipeline.contract import NodeKind
 from pipeline.nodes import Annotate, Embed, Source
-from training.nodes import Preference, Sft
+from training.nodes import Import, Preference, Sft
 
 KINDS: dict[str, NodeKind] = {
-    kind.name: kind for kind in (Source(), Embed(), Annotate(), Sft(), Preference(), Generate(), Score(), Compare())
+    kind.name: kind
+    for kind in (Source(), Embed(), Annotate(), Import(), Sft(), Preference(), Generate(), Score(), Compare())
 }

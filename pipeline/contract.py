@@ -152,6 +152,8 @@ class NodeKind(ABC):
     fan_out: ClassVar[str | None] = None
     named_inputs: ClassVar[bool] = False
     """Whether the names of its inputs and of the experiment are part of the result, and so of the key."""
+    outside_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say where something outside the store lies: what `outside` says of it counts, not the place."""
 
     @abstractmethod
     def inputs(self, config: Any) -> list[Reference]:

@@ -202,16 +202,16 @@ class Embed(NodeKind):
 
 
 class AnnotateConfig(NodeConfig):
-    """Turns corrupted answers into preference pairs with spans on both sides."""
+    """Turns corrupted answers, or pairs without spans, into preference pairs with spans on both sides."""
 
     kind: Literal["annotate"]
-    input: str = Field(description="The corrupted rows.")
+    input: str = Field(description="The corrupted rows, or preference pairs.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
     resources: Resources = Resources()
 
 
 class Annotate(NodeKind):
-    """Corrupted answers to preference pairs. The spans follow from the edits; nothing is searched for."""
+    """Corrupted answers to preference pairs. The spans follow from the edits; pairs without any are compared."""
 
     name = "annotate"
     product = "rows"
@@ -224,15 +224,17 @@ class Annotate(NodeKind):
     def make(self, works: Sequence[Work]) -> None:
         from pipeline.records import CorruptionRecord, PreferenceRecord
         from pipeline.runner import map_shards
+        from pipeline.shards import record_type
         from pipeline.stages.annotate import annotate_shard
 
         for work in works:
             config: AnnotateConfig = work.config
+            source = work.source("input")
             counts = map_shards(
                 work,
-                work.source("input").data,
+                source.data,
                 annotate_shard,
-                CorruptionRecord,
+                record_type(source.data, (CorruptionRecord, PreferenceRecord), source.name),
                 PreferenceRecord.SCHEMA,
                 resources=config.resources,
                 limit=config.limit,

@@ -156,9 +156,11 @@ def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float) ->
         return
     reasons = pq.read_table(work.directory / REJECTS, schema=REJECTED)["reason"].value_counts().to_pylist()
     listed = ", ".join(f"{item['values']} {item['counts']}" for item in reasons)
+    what = f"{counts.rejected} of {counts.taken} rows were rejected ({listed})"
+    spared = "; raise max_rejected if they can be spared" if counts.kept else ""
     raise UserError(
         "data",
-        f"{counts.rejected} of {counts.taken} rows were rejected ({listed}); at most {max_rejected:.0%} may be.",
+        f"{what}; at most {max_rejected:.0%} may be." if counts.kept else f"{what}: none is left.",
         f"node {work.name}",
-        f"The rows and reasons are in {work.directory / REJECTS}; raise max_rejected if they can be spared.",
+        f"The rows and reasons are in {work.directory / REJECTS}{spared}.",
     )

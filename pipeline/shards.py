@@ -42,6 +42,19 @@ def read_shard(path: Path, record: Any) -> list[Any]:
     return [record.from_row(row) for row in table.to_pylist()]
 
 
+def record_type(directory: Path, known: Sequence[Any], where: str) -> Any:
+    """Which of the `known` record types the rows of a directory are. Raises a data error where they are none."""
+    paths = shard_paths(directory)
+    names = pq.read_schema(paths[0]).names if paths else []
+    for record in known:
+        if record.SCHEMA.names == names:
+            return record
+    wanted = ", ".join(record.__name__ for record in known)
+    raise UserError(
+        "data", f"rows with {', '.join(names) or 'no fields'} cannot be used here.", where, f"Wanted: {wanted}."
+    )
+
+
 def read_records(directory: Path, record: Any, limit: int | None = None) -> Iterator[Any]:
     """The records of a directory in order, at most `limit`."""
     taken = 0

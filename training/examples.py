@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from pipeline import shards
 from pipeline.contract import Source
 from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
-from pipeline.shards import read_records, shard_paths
+from pipeline.shards import read_records
 from training.nodes import ModelConfig, PreferenceConfig, SftConfig
 from training.tokens import Example, PairExample, pair_example, sft_example
 
@@ -53,12 +52,7 @@ def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> t
 
 def record_type(source: Source) -> Any:
     """Which record type the rows of a source are."""
-    paths = shard_paths(source.data)
-    names = pq.read_schema(paths[0]).names if paths else []
-    for record in (QARecord, CorruptionRecord, PreferenceRecord):
-        if record.SCHEMA.names == names:
-            return record
-    raise UserError("data", f"rows with {', '.join(names) or 'no fields'} cannot be trained on.", source.name)
+    return shards.record_type(source.data, (QARecord, CorruptionRecord, PreferenceRecord), source.name)
 
 
 def _sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Reject]]:

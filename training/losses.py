@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.logps import Positions, position_kl, token_logps, weighted_sums
+
 Loss = Literal["dpo", "tdpo1", "tdpo2"]
 
 
@@ -38,6 +40,23 @@ class PreferenceLoss(NamedTuple):
     losses: Tensor
     chosen_rewards: Tensor
     rejected_rewards: Tensor
+
+
+def sides(policy: Tensor, reference: Tensor, positions: Positions, pairs: int, *, kl: bool) -> tuple[Side, Side]:
+    """The weighted sums of both sides of B pairs, whose rows are B chosen answers and then B rejected ones.
+
+    Args:
+        policy: the logits that predict the weighted tokens, [N, V], as `training.logps.select` takes them.
+        reference: the same of the reference, [N, V].
+        positions: where these N tokens stand, from `training.logps.shift`.
+        pairs: B.
+        kl: whether to compute the KL, which DPO does without.
+    """
+    logps = token_logps(policy, positions.targets)
+    ratios = logps - token_logps(reference, positions.targets)
+    figures = [logps, ratios, *([position_kl(policy, reference)] if kl else [])]
+    sums = [weighted_sums(values, positions.weights, positions.row, 2 * pairs) for values in figures]
+    return Side(*(values[:pairs] for values in sums)), Side(*(values[pairs:] for values in sums))
 
 
 def sft(logps: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from pipeline.adapters import ADAPTER_CONFIG
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
 
+MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
+"""The files of a model directory that decide what it does: configuration, weights, tokenizer, chat template."""
+
 TINY = "tiny"
 ALL_LINEAR = "all-linear"
 
@@ -141,6 +144,43 @@ class Preference(_ModelKind):
     Config = PreferenceConfig
 
 
+class ImportConfig(NodeConfig):
+    """A model from outside, so that it can answer, be trained and be compared like those made here."""
+
+    kind: Literal["model"]
+    origin: str = Field(alias="from", description="A model directory, or a Hugging Face name: OWNER/NAME[@REVISION].")
+
+
+class Import(NodeKind):
+    """A model directory or a Hugging Face name as a node. Its files are linked to, not copied."""
+
+    name = "model"
+    product = "models"
+    version = 1
+    Config = ImportConfig
+    outside_fields = frozenset({"origin"})
+
+    def inputs(self, config: ImportConfig) -> list[Reference]:
+        return []
+
+    def outside(self, config: ImportConfig, inside: frozenset[str]) -> dict[str, str]:
+        if config.origin == TINY:
+            what = f"'{TINY}' is built when it is trained: it cannot be imported."
+            raise UserError("config", what, "from", "Train it with an sft node: {kind: sft, init: tiny, ...}.")
+        try:
+            return {"model": init_fingerprint(config.origin)}
+        except UserError as error:
+            raise UserError(
+                error.kind, error.what, "from" if error.where == "init" else error.where, error.hint
+            ) from None
+
+    def make(self, works: Sequence[Work]) -> None:
+        from training.imports import import_model
+
+        for work in works:
+            import_model(work)
+
+
 def init_fingerprint(init: str) -> str:
     """What identifies an `init` outside the graph: hashes of a directory's files, or the name of a hub model.
 
@@ -185,5 +225,10 @@ def check_model_directory(directory: Path) -> None:
 def _directory_hash(directory: Path) -> str:
     from pipeline.store import content_key, file_hash
 
-    files = sorted(path for path in directory.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".jinja"})
-    return content_key([[path.name, file_hash(path)] for path in files if path.name != "manifest.json"])
+    return content_key([[path.name, file_hash(path)] for path in model_files(directory)])
+
+
+def model_files(directory: Path) -> list[Path]:
+    """The files that make a directory a model, without what the store says of it."""
+    files = sorted(path for path in directory.iterdir() if path.suffix in MODEL_FILES and path.is_file())
+    return [path for path in files if path.name != "manifest.json"]

@@ -24,8 +24,8 @@ from training import checkpoint, lora
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.examples import pair_examples, sft_examples
-from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
-from training.losses import Side, metrics, preference_loss, sft
+from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
 from training.start import Start, prepare
@@ -206,7 +206,7 @@ class Run:
         positions = shift(batch.input_ids, batch.weights)
         reference = self._reference_logits(batch, positions)
         policy = self._logits(self.engine, batch, positions)
-        chosen, rejected = _sides(policy, reference, positions, len(mine), with_kl=config.loss != "dpo")
+        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
         return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
 
@@ -244,15 +244,6 @@ class Run:
         if not lora.is_adapted(self.engine.module):
             return {}
         return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
-
-
-def _sides(policy: Tensor, reference: Tensor, positions: Positions, pairs: int, *, with_kl: bool) -> tuple[Side, Side]:
-    """The weighted sums of both sides from the [N, V] logits of both models; chosen rows come first."""
-    logps = token_logps(policy, positions.targets)
-    ratios = logps - token_logps(reference, positions.targets)
-    figures = [logps, ratios, *([position_kl(policy, reference)] if with_kl else [])]
-    sums = [weighted_sums(values, positions.weights, positions.row, 2 * pairs) for values in figures]
-    return Side(*(values[:pairs] for values in sums)), Side(*(values[pairs:] for values in sums))
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -16,6 +16,9 @@ from pipeline.records import ScoredRecord
 from pipeline.shards import read_records
 from pipeline.store import Manifest, Store, content_key, write_text
 
+KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
+"""What an arm is that is neither floor nor ceiling, by the kind of node that made its model."""
+
 
 def write_report(work: Work) -> None:
     """Write the comparison of a work's scores into its directory and commit it."""
@@ -69,7 +72,7 @@ def _kind(node: str, model: Manifest, config: CompareConfig) -> Kind:
         return "reference"
     if node == config.floor:
         return "corrupted"
-    return "mended" if model.kind == "preference" else "control"
+    return KINDS.get(model.kind, "control")
 
 
 def _arm_name(node: str | None, names: dict[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Protocol, TypedDict
 
 from eval.statistics import Crossed, crossed_mean, gap_closed, holm
 
-TRAINED = ("mended", "control")
+TRAINED = ("mended", "control", "model")
 
 
 class Trained(Protocol):

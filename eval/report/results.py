@@ -20,7 +20,7 @@ from eval.statistics import RESAMPLES, gap_closed, holm, paired_bootstrap, pass_
 from pipeline.failures import UserError, nearest
 from pipeline.records import ScoreRecord
 
-Kind = Literal["reference", "corrupted", "mended", "control"]
+Kind = Literal["reference", "corrupted", "mended", "control", "model"]
 ERRORS = "errors/"
 
 

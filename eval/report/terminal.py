@@ -10,56 +10,68 @@ from eval.report.markdown import MISSING, percent
 from eval.report.pooled import PooledArm
 from eval.report.results import Arm, Kind, Results
 
-COLOURS: dict[Kind, str] = {"reference": "cyan", "corrupted": "red", "mended": "green", "control": "yellow"}
+COLOURS: dict[Kind, str] = {
+    "reference": "cyan",
+    "corrupted": "red",
+    "mended": "green",
+    "control": "yellow",
+    "model": "blue",
+}
 CELLS = 16
 """Width of a pass-rate bar; one cell is some six points."""
 
 
 def table(results: Results) -> Table:
-    """The arms in the order given; the bar shows the pass rate, its shaded part the 95% interval."""
+    """The arms in the order given; the bar shows the pass rate, its shaded part the 95% interval.
+
+    The gap and the training time have columns only where an arm has them: imported models have neither.
+    """
+    gap, time = (any(arm[name] is not None for arm in results["arms"]) for name in ("gap_closed", "train_seconds"))
+    names = ["compiles", "errors", *(["gap"] if gap else []), *(["time"] if time else [])]
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
     made.title_justify = made.caption_justify = "left"
-    made.caption = Text("Shaded: 95% interval. Gap: 0% floor, 100% ceiling.", style="dim")
+    scale = " Gap: 0% floor, 100% ceiling." if gap else ""
+    made.caption = Text(f"Shaded: 95% interval.{scale}", style="dim")
     made.add_column("arm", max_width=31, overflow="fold")
     made.add_column("passed", justify="right", no_wrap=True)
     made.add_column("", width=CELLS, no_wrap=True)
-    for name in ("compiles", "errors", "gap", "time"):
+    for name in names:
         made.add_column(name, justify="right", no_wrap=True)
     pooled = {arm["name"]: arm for arm in results["pooled"]["arms"]}
     shown: set[str] = set()
     for arm in results["arms"]:
         if arm["family"] not in pooled:
-            made.add_row(*_row(arm, results["n_prompts"]))
+            made.add_row(*_row(arm, results["n_prompts"], names))
         elif arm["family"] not in shown:
             shown.add(arm["family"])
-            made.add_row(*_pooled_row(pooled[arm["family"]], COLOURS[arm["kind"]]))
+            made.add_row(*_pooled_row(pooled[arm["family"]], COLOURS[arm["kind"]], names))
     return made
 
 
-def _row(arm: Arm, n_prompts: int) -> list[Text]:
+def _row(arm: Arm, n_prompts: int, names: list[str]) -> list[Text]:
     colour = COLOURS[arm["kind"]]
+    figures = {
+        "compiles": Text(percent(arm["compiles"] / n_prompts)),
+        "errors": Text(percent(arm["error_rate"])),
+        "gap": Text(percent(arm["gap_closed"])),
+        "time": Text(_duration(arm["train_seconds"]), style="dim"),
+    }
     return [
         Text(" ".join(arm["name"].split()), style=colour),
         Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
         _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
-        Text(percent(arm["compiles"] / n_prompts)),
-        Text(percent(arm["error_rate"])),
-        Text(percent(arm["gap_closed"])),
-        Text(_duration(arm["train_seconds"]), style="dim"),
+        *(figures[name] for name in names),
     ]
 
 
-def _pooled_row(arm: PooledArm, colour: str) -> list[Text]:
+def _pooled_row(arm: PooledArm, colour: str, names: list[str]) -> list[Text]:
     """The mean over seeds; what belongs to one model alone stays empty."""
     return [
         Text(f"{' '.join(arm['name'].split())}, {len(arm['seeds'])} seeds", style=colour),
         Text(percent(arm["pass_rate"]), style=f"bold {colour}"),
         _bar(arm["pass_rate"], arm["pass_rate_ci"], colour),
-        Text(MISSING),
-        Text(MISSING),
-        Text(percent(arm["gap_closed"])),
-        Text(MISSING, style="dim"),
+        *(Text(percent(arm["gap_closed"])) if name == "gap" else Text(MISSING, style="dim") for name in names),
     ]
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from pipeline.nodes import SourceConfig
 
 Config = Annotated[Path, typer.Argument(help="The experiment file, such as configs/recovery.yaml.", show_default=False)]
 Set = Annotated[
@@ -14,6 +18,19 @@ Set = Annotated[
 ]
 StoreRoot = Annotated[Path, typer.Option("--store", help="Where artifacts are kept.", envvar="KINTSUGI_STORE")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where names, logs and reports are kept.", envvar="KINTSUGI_RUNS")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what stands at --output.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each process; none by default.")]
 
 STORE = Path("store")
 RUNS = Path("runs")
+
+
+def setting(config: type[BaseModel], field: str, *flags: str, default: str = "", help: str = "") -> Any:
+    """An option for a field of a node's config: help and default are the field's own."""
+    info = config.model_fields[field]
+    shown = default or ("" if info.default in (None, PydanticUndefined) else str(info.default))
+    return typer.Option(*flags, help=help or info.description, show_default=shown or False)
+
+
+MaxRejected = Annotated[float | None, setting(SourceConfig, "max_rejected", "--max-rejected")]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipeline.failures import UserError, nearest
-from pipeline.records import QARecord, Reject, Row
+from pipeline.records import CorruptionRecord, QARecord, Reject, Row
 from pipeline.sources.formats import FORMATS, BadRow, Record, json_kind, recognise, record_id
 from pipeline.store import file_hash
 
@@ -168,7 +168,8 @@ def _recognise_file(path: Path, first: list[_Parsed | Reject]) -> str:
 def _known_formats() -> str:
     listed = []
     for name, known in FORMATS.items():
-        listed.append(f"{name} " + " or ".join("{" + ", ".join(fields) + "}" for fields in known.required))
+        fields = " or ".join("{" + ", ".join(fields) + "}" for fields in known.required)
+        listed.append(f"{name} {fields}" + ("" if known.guessed else " (only where it is named)"))
     return "; ".join(listed)
 
 
@@ -198,6 +199,6 @@ def _convert(item: _Parsed, name: str, strict: bool) -> Record | Reject:
         return place.bad(error.reason, error.detail)
     except UserError as error:
         return place.bad("span", str(error))
-    if isinstance(record, QARecord) and not record.source:
+    if isinstance(record, QARecord | CorruptionRecord) and not record.source:
         return replace(record, source=place.path.name)
     return record

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from pipeline.records import FunctionTest, PreferenceRecord, QARecord, Row
-from pipeline.spans import Span
+from pipeline import spans
+from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
+from pipeline.spans import UNKNOWN, Edit, Span
 
-Record = QARecord | PreferenceRecord
+Record = QARecord | CorruptionRecord | PreferenceRecord
 Fields = tuple[str, ...]
 
-UNKNOWN = "unknown"
-"""The error type of spans that come without one."""
 QA: tuple[Fields, ...] = (("prompt", "response"), ("question", "answer"), ("problem", "solution"))
 """Ours, Glaive's, seed A's."""
 SIDES: Fields = ("prompt", "correct_response", "incorrect_response")
@@ -27,6 +26,9 @@ GRANULAR: tuple[Fields, ...] = ((*SIDES, "masked_regions"), (*SIDES, "masked_reg
 RESPONSE_LEVEL: tuple[Fields, ...] = (("prompt", "winning_response", "losing_response"),)
 TRL: tuple[Fields, ...] = (("prompt", "chosen", "rejected"),)
 PREFERENCE: tuple[Fields, ...] = ((*TRL[0], "chosen_spans"), (*TRL[0], "rejected_spans"))
+PROMPTS: tuple[Fields, ...] = (("prompt",), ("question",), ("problem",))
+GOOD: Fields = ("response", "answer", "solution", "chosen", "correct_response", "winning_response")
+"""What a good answer is called, in any format."""
 CORRECT, INCORRECT = 1, -1
 """The flag of a masked region: which response it lies in."""
 TYPO = 0.9
@@ -46,16 +48,20 @@ class BadRow(ValueError):
 
 
 class Format(NamedTuple):
-    """A row is of this format if it has every field of one of `required`; `convert(row, id)` makes its record."""
+    """A row is of this format if it has every field of one of `required`; `convert(row, id)` makes its record.
+
+    One that is not `guessed` fits nearly every row, so it is used only where it is named.
+    """
 
     required: tuple[Fields, ...]
     convert: Callable[[Row, str], Record]
+    guessed: bool = True
 
 
 def recognise(row: Row) -> str | None:
     """The name of the first format whose fields the row has, the most particular formats first."""
     for name, known in FORMATS.items():
-        if any(set(fields) <= row.keys() for fields in known.required):
+        if known.guessed and any(set(fields) <= row.keys() for fields in known.required):
             return name
     return None
 
@@ -71,8 +77,31 @@ def record_id(row: Row, fallback: str) -> str:
 def from_qa(row: Row, id: str) -> QARecord:
     """``{prompt, response, tests?, source?}``, or the names that Glaive and seed A have for the first two."""
     prompt, response = _complete(row, QA)
-    tests = [_test(item, f"tests[{i}]") for i, item in enumerate(_optional_list(row, "tests"))]
-    return QARecord(id, _text(row, prompt), _text(row, response), _label(row, "source"), tuple(tests))
+    return QARecord(id, _text(row, prompt), _text(row, response), _label(row, "source"), _tests(row))
+
+
+def from_prompts(row: Row, id: str) -> QARecord:
+    """A row of any format as a prompt to be answered; its good answer and tests are kept where it has them."""
+    (prompt,) = _complete(row, PROMPTS)
+    good = next((field for field in GOOD if row.get(field) is not None), None)
+    return QARecord(id, _text(row, prompt), _text(row, good) if good else "", _label(row, "source"), _tests(row))
+
+
+def from_corruption(row: Row, id: str) -> CorruptionRecord:
+    """Seed A's ``{prompt, correct_response, incorrect_response}``; what differs is found where no `edits` say so."""
+    _complete(row, (SIDES,))
+    good, bad = _answers(row, "correct_response", "incorrect_response")
+    _not_misspelt(row, "edits", "masked_region", "masked_regions")
+    edits = [_edit(value, f"edits[{i}]", good) for i, value in enumerate(_optional_list(row, "edits"))]
+    try:
+        spans.ordered(edits, good)
+    except ValueError as error:
+        raise BadRow("edits", f"{error}.") from None
+    if edits and spans.apply(edits, good) != bad:
+        raise BadRow("edits", "field 'edits' does not lead from 'correct_response' to 'incorrect_response'.")
+    made = tuple(edits or spans.diff(good, bad, UNKNOWN))
+    labels = (_label(row, "verification"), _label(row, "source"))
+    return CorruptionRecord(id, _text(row, "prompt"), good, bad, made, *labels, _tests(row))
 
 
 def from_preference(row: Row, id: str) -> PreferenceRecord:
@@ -119,7 +148,9 @@ FORMATS: dict[str, Format] = {
     "response-level": Format(RESPONSE_LEVEL, from_response_level),
     "preference": Format(PREFERENCE, from_preference),
     "trl": Format(TRL, from_trl),
+    "corruption": Format((SIDES,), from_corruption),
     "qa": Format(QA, from_qa),
+    "prompts": Format(PROMPTS, from_prompts, guessed=False),
 }
 """The known formats, in the order in which a row is held against them."""
 
@@ -182,6 +213,10 @@ def _string(value: Any, field: str) -> str:
     return text
 
 
+def _tests(row: Row) -> tuple[FunctionTest, ...]:
+    return tuple(_test(item, f"tests[{i}]") for i, item in enumerate(_optional_list(row, "tests")))
+
+
 def _test(value: Any, where: str) -> FunctionTest:
     item = _typed(value, dict, where)
     _complete(item, (("function", "arguments", "expected"), ("function", "arguments", "raises")), f"{where}.")
@@ -203,10 +238,26 @@ def _plain_json(value: Any, where: str) -> None:
 
 
 def _spans(row: Row, field: str, response: str) -> tuple[Span, ...]:
-    misspelt = [] if field in row else get_close_matches(field, list(row), n=1, cutoff=TYPO)
-    if misspelt:
-        raise BadRow("missing-field", f"there is no field {misspelt[0]!r}: did you mean '{field}'?")
+    _not_misspelt(row, field)
     return tuple(_span(value, f"{field}[{i}]", response) for i, value in enumerate(_optional_list(row, field)))
+
+
+def _not_misspelt(row: Row, *fields: str) -> None:
+    """Refuse a row where a field that may be left out stands under a name that is nearly its own."""
+    for field in fields:
+        misspelt = [] if field in row else get_close_matches(field, row.keys() - set(fields), n=1, cutoff=TYPO)
+        if misspelt:
+            raise BadRow("missing-field", f"there is no field {misspelt[0]!r}: did you mean '{field}'?")
+
+
+def _edit(value: Any, where: str, good: str) -> Edit:
+    """One edit of the good answer. `old` may be left out; where it is given it must be what stands there."""
+    item = _typed(value, dict, where)
+    _complete(item, (("start", "end", "new"),), f"{where}.")
+    start, end = (_typed(item[bound], int, f"{where}.{bound}") for bound in ("start", "end"))
+    old = _string(item.get("old", good[start:end]), f"{where}.old")
+    error_type = _string(item.get("error_type", UNKNOWN), f"{where}.error_type")
+    return Edit(start, end, old, _string(item["new"], f"{where}.new"), error_type)
 
 
 def _span(value: Any, where: str, response: str) -> Span:

@@ -5,8 +5,10 @@ When a pin fails, the same key would name another result: raise the kind's `vers
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +30,7 @@ from pipeline.stages.embed import EmbedStage
 from pipeline.store import content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
-from training.nodes import SftConfig
+from training.nodes import ImportConfig, SftConfig, model_files
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
 from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
@@ -37,6 +39,7 @@ PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
     "embed": (1, "2fd03964d70966c9494b"),
     "annotate": (1, "8018c1f1ee4bcb191d24"),
+    "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
@@ -102,6 +105,23 @@ def source_output() -> Any:
     return {split: [row.to_row() for row in members] for split, members in parts.items()}
 
 
+def model_output() -> Any:
+    """What of a directory becomes the model, and what its key says of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "notes.txt",
+            "old.bin",
+        ):
+            (Path(folder) / name).write_text(name)
+        kind, config = KINDS["model"], ImportConfig(kind="model", **{"from": folder})
+        linked = [path.name for path in model_files(Path(folder))]
+        return [linked, kind.outside(config, frozenset()), sorted(kind.outside_fields)]
+
+
 def sft_output() -> Any:
     """What training is fed with, and how fast it goes; weights themselves depend on the processor."""
     config = SftConfig(kind="sft", init="tiny", data="qa", learning_rate=1e-3)
@@ -142,6 +162,7 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
     "embed": lambda: [record.to_row() for record in broken()],
     "annotate": lambda: [record.to_row() for record in pairs()],
+    "model": model_output,
     "sft": sft_output,
     "preference": preference_output,
     "generate": generate_output,

@@ -1,0 +1,84 @@
+"""The library: records, spans, token weights and losses under one name, for training loops and tools of one's own.
+
+    from kintsugi.api import PairCollator, preference_loss, select, shift, sides
+
+Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` has a page on it and
+`examples/trl_pairs.py` a whole training step. Arguments, shapes and equations stand in the docstrings.
+"""
+
+from __future__ import annotations
+
+from pipeline.failures import UserError
+from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord
+from pipeline.sources.exports import to_corruption, to_masked_region, to_own, to_trl
+from pipeline.sources.files import read as read_rows
+from pipeline.sources.formats import to_granular, to_response_level
+from pipeline.spans import Edit, Span, apply, diff, edit_at, inverse, spans_of
+from pipeline.stages.annotate import annotate, marked
+from training.batches import Batch, collate, collate_pairs, sample_order
+from training.collator import PairCollator, preference_record
+from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
+from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.tokens import (
+    Example,
+    Mask,
+    PairExample,
+    encode_response,
+    pair_example,
+    sft_example,
+    span_weights,
+    token_weights,
+)
+
+__all__ = [
+    "Batch",
+    "CorruptionRecord",
+    "Edit",
+    "Example",
+    "FunctionTest",
+    "Mask",
+    "PairCollator",
+    "PairExample",
+    "Positions",
+    "PreferenceLoss",
+    "PreferenceRecord",
+    "QARecord",
+    "Side",
+    "Span",
+    "UserError",
+    "annotate",
+    "apply",
+    "collate",
+    "collate_pairs",
+    "diff",
+    "dpo",
+    "edit_at",
+    "encode_response",
+    "inverse",
+    "marked",
+    "metrics",
+    "pair_example",
+    "position_kl",
+    "preference_loss",
+    "preference_record",
+    "read_rows",
+    "sample_order",
+    "select",
+    "sft",
+    "sft_example",
+    "shift",
+    "sides",
+    "span_weights",
+    "spans_of",
+    "tdpo1",
+    "tdpo2",
+    "to_corruption",
+    "to_granular",
+    "to_masked_region",
+    "to_own",
+    "to_response_level",
+    "to_trl",
+    "token_logps",
+    "token_weights",
+    "weighted_sums",
+]

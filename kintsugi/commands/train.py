@@ -1,0 +1,179 @@
+"""`kintsugi train`: one training run on a model and rows of one's own, as a small experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from kintsugi.commands.experiment import make
+from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, setting
+from kintsugi.graph import Graph
+from kintsugi.inline import inline, made, refuse_unless_one_of
+from kintsugi.outputs import copy_directory, refuse_to_replace
+from kintsugi.references import find_model, usable_rows
+from pipeline.failures import UserError
+from pipeline.store import MANIFEST, Store, read_manifest
+from training.nodes import PreferenceConfig, SftConfig
+
+LOSSES = ("sft", "dpo", "tdpo1", "tdpo2")
+LEARNING_RATES = {"sft": 2e-5, "preference": 1e-6}
+"""TRL's defaults for SFTConfig and DPOConfig: a place to start for models of billions of parameters."""
+LORA_FACTOR = 10
+"""Adapters want a rate about ten times as large (Schulman et al. 2025, "LoRA Without Regret")."""
+PREFERENCE_ONLY = ("mask", "beta", "alpha")
+
+FLAGS = {
+    "init": "MODEL",
+    "data": "--pairs",
+    "learning_rate": "--lr",
+    "resources": "--gpus",
+    **{name: f"--{name.replace('_', '-')}" for name in ("mask", "target", "beta", "alpha", "epochs", "batch_size")},
+    **{name: f"--{name.replace('_', '-')}" for name in ("max_length", "limit", "workers", "zero", "dtype", "lora")},
+}
+"""The options of the training node's fields."""
+OPTIONS = {
+    **{("model", name): flag for name, flag in FLAGS.items()},
+    ("rows", "from"): "--pairs",
+    ("rows", "max_rejected"): "--max-rejected",
+}
+
+MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, random."
+RATE_DEFAULT = "2e-5 for sft, 1e-6 else; ten times that with --lora"
+
+Model = Annotated[
+    str, typer.Argument(help="A Hugging Face model directory or name, RUN:NODE, or `tiny`.", show_default=False)
+]
+Pairs = Annotated[
+    Path, typer.Option("--pairs", "--data", help="Rows to train on: .json, .jsonl or .jsonl.gz of any known format.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Directory for the model; by default it stays in the store.")
+]
+Loss = Annotated[str, typer.Option("--loss", help="sft, dpo, tdpo1 or tdpo2.")]
+Mask = Annotated[str | None, setting(PreferenceConfig, "mask", FLAGS["mask"], help=MASKS)]
+Target = Annotated[
+    str | None,
+    setting(
+        SftConfig, "target", FLAGS["target"], default="the good one", help="With sft: chosen or rejected of pairs."
+    ),
+]
+Beta = Annotated[float | None, setting(PreferenceConfig, "beta", FLAGS["beta"])]
+Alpha = Annotated[float | None, setting(PreferenceConfig, "alpha", FLAGS["alpha"])]
+Rate = Annotated[float | None, setting(SftConfig, "learning_rate", FLAGS["learning_rate"], default=RATE_DEFAULT)]
+Epochs = Annotated[float | None, setting(SftConfig, "epochs", FLAGS["epochs"])]
+BatchSize = Annotated[int | None, setting(SftConfig, "batch_size", FLAGS["batch_size"], default="16 for sft, 8 else")]
+MaxLength = Annotated[int | None, setting(SftConfig, "max_length", FLAGS["max_length"])]
+Limit = Annotated[int | None, setting(SftConfig, "limit", FLAGS["limit"])]
+Lora = Annotated[bool, typer.Option("--lora", help="Train an adapter instead of all weights.")]
+LoraRank = Annotated[int | None, typer.Option("--lora-rank", help="Rank of the adapter; implies --lora.")]
+Workers = Annotated[int | None, setting(SftConfig, "workers", FLAGS["workers"])]
+Zero = Annotated[int | None, setting(SftConfig, "zero", FLAGS["zero"])]
+Dtype = Annotated[str | None, setting(SftConfig, "dtype", FLAGS["dtype"])]
+
+
+def train(
+    model: Model,
+    pairs: Pairs,
+    output: Output = None,
+    loss: Loss = "dpo",
+    mask: Mask = None,
+    target: Target = None,
+    beta: Beta = None,
+    alpha: Alpha = None,
+    learning_rate: Rate = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    limit: Limit = None,
+    lora: Lora = False,
+    lora_rank: LoraRank = None,
+    workers: Workers = None,
+    zero: Zero = None,
+    dtype: Dtype = None,
+    gpus: Gpus = None,
+    max_rejected: MaxRejected = None,
+    seed: Seed = 0,
+    force: Force = False,
+    store: StoreRoot = STORE,
+    runs: Runs = RUNS,
+) -> None:
+    """Train a model of yours on rows of yours.
+
+    After Ctrl-C or a crash the same command goes on from the last checkpoint. Nothing is trained twice.
+    """
+    adapter = {"rank": lora_rank} if lora_rank is not None else {} if lora else None
+    fields = {
+        **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "learning_rate": learning_rate},
+        **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
+        **{"workers": workers, "zero": zero, "dtype": dtype, "resources": None if gpus is None else {"gpus": gpus}},
+    }
+    nodes = {
+        "rows": {"kind": "source", "from": str(pairs), "max_rejected": max_rejected},
+        "model": {**_training(loss, pairs, fields), "init": find_model(model, store, runs), "data": "rows"},
+    }
+    graph = inline("train", output.name if output else pairs.stem, nodes, OPTIONS, seed)
+    if mask not in (None, "response"):
+        _refuse_without_spans(pairs, str(mask))
+    _train(graph, output, store, runs, force)
+
+
+def _training(loss: str, pairs: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """The training node: what was given, and what fits the loss where nothing was."""
+    refuse_unless_one_of(loss, LOSSES, "--loss", "loss")
+    kind = "sft" if loss == "sft" else "preference"
+    for name in PREFERENCE_ONLY if kind == "sft" else ("target",):
+        if fields[name] is not None:
+            hint = f"Leave {FLAGS[name]} off, or give {'a preference loss' if kind == 'sft' else '--loss sft'}."
+            raise UserError("config", f"it means nothing with --loss {loss}.", FLAGS[name], hint)
+    given = {name: value for name, value in fields.items() if value is not None}
+    rate = LEARNING_RATES[kind] * (LORA_FACTOR if "lora" in given else 1)
+    node = {"kind": kind, "learning_rate": rate, **given}
+    return {"target": _good_answer(pairs), **node} if kind == "sft" else {"loss": loss, **node}
+
+
+def _good_answer(rows: Path) -> str:
+    """What the good answer of these rows is called. A file without a usable row is told of when it is read."""
+    from pipeline.records import QARecord
+
+    first = next(usable_rows(rows), None)
+    return "response" if first is None or isinstance(first, QARecord) else "chosen"
+
+
+def _refuse_without_spans(rows: Path, mask: str) -> None:
+    """A mask that selects tokens by spans needs some: told now, before anything is trained."""
+    for row in usable_rows(rows):
+        if getattr(row, "chosen_spans", ()) or getattr(row, "rejected_spans", ()):
+            return
+    what = f"no row has spans, and --mask {mask} looks at nothing else."
+    hint = f"Mark what differs: kintsugi annotate -i {rows}. Or train with --mask response."
+    raise UserError("data", what, str(rows), hint)
+
+
+def _train(graph: Graph, output: Path | None, store: Path, runs: Path, force: bool) -> None:
+    there = read_manifest(output) if output else None
+    current = there is not None and there.key == graph.nodes["model"].key
+    if output and not current:
+        refuse_to_replace(output, force, MANIFEST)
+    make(graph, store, runs)
+    found = made(graph, Store(store.resolve()), "model")
+    if output and not current:
+        copy_directory(found.directory, output, force, MANIFEST)
+    place = escape(str(output or found.directory))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\nModel: {place}\n[dim]{_learned(found.directory, found.manifest.rows)}[/]")
+    console.print(f"Next:  kintsugi eval {place} --prompts FILE")
+
+
+def _learned(directory: Path, rows: dict[str, int]) -> str:
+    """A line on a training run, from its first and last step."""
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    first, last = json.loads(lines[0]), json.loads(lines[-1])
+    figures = [f"{rows['out']} rows", f"{len(lines)} steps", f"loss {first['loss']:.4g} to {last['loss']:.4g}"]
+    if "rewards/accuracies" in last:
+        figures.append(f"rewards/accuracies {last['rewards/accuracies']:.2f}")
+    return ", ".join([*figures, *([f"{rows['rejected']} rows left out"] if rows["rejected"] else [])])

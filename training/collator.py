@@ -1,0 +1,78 @@
+"""Rows of preference pairs straight to a weighted batch, for training loops of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.chat import Tokenizer
+from pipeline.failures import UserError
+from pipeline.records import PreferenceRecord, Reject
+from pipeline.sources.formats import FORMATS, BadRow, recognise, record_id
+from pipeline.stages.annotate import annotate, marked
+from pipeline.store import content_key
+from training.batches import Batch, collate_pairs
+from training.tokens import Mask, pair_example
+
+Pair = PreferenceRecord | Mapping[str, Any]
+
+
+def preference_record(row: Pair) -> PreferenceRecord:
+    """A row of any pair format as a record: TRL's ``{prompt, chosen, rejected}`` with or without spans, the seeds' too.
+
+    A row without an id gets one from its content, so that what is drawn for it does not depend on where it stands.
+    """
+    if isinstance(row, PreferenceRecord):
+        return row
+    plain = dict(row)
+    known = recognise(plain)
+    if known in (None, "qa"):
+        fields = ", ".join(map(repr, sorted(plain)))
+        hint = "Rows have prompt, chosen and rejected, and chosen_spans and rejected_spans where they are known."
+        raise UserError("data", f"this is no preference pair: its fields are {fields}.", "row", hint)
+    try:
+        found = FORMATS[str(known)].convert(plain, record_id(plain, f"row-{content_key(plain)}"))
+    except BadRow as error:
+        raise UserError("data", error.detail, "row") from None
+    return found if isinstance(found, PreferenceRecord) else annotate(found)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class PairCollator:
+    """A ``collate_fn``: B rows to one batch of 2B, chosen answers first, each token with its weight under the mask.
+
+    Attributes:
+        tokenizer: a fast Hugging Face tokenizer.
+        mask: which tokens carry weight; see `training.tokens.token_weights`.
+        max_length: tokens of prompt and answer. A longer row is an error here: filter such rows out before.
+        diff: whether pairs that come without spans are compared and marked where they differ.
+        seed: of the `random` mask.
+    """
+
+    tokenizer: Tokenizer
+    mask: Mask = "granular"
+    max_length: int = 512
+    diff: bool = False
+    seed: int = 0
+
+    def __call__(self, rows: Sequence[Pair]) -> Batch:
+        """The batch of these rows: ``input_ids``, ``attention_mask`` and ``weights``, [2B, T] each."""
+        records = [preference_record(row) for row in rows]
+        pairs = [marked(record) if self.diff else record for record in records]
+        examples = [pair_example(self.tokenizer, pair, self.mask, self.max_length, self.seed) for pair in pairs]
+        for example in examples:
+            if isinstance(example, Reject):
+                raise UserError(
+                    "data",
+                    f"the row cannot be trained on: {example.reason} ({example.detail}).",
+                    f"row {example.id}",
+                    "Leave it out, raise max_length, or mark spans with diff=True.",
+                )
+        usable = [example for example in examples if not isinstance(example, Reject)]
+        return collate_pairs(usable, _pad_id(self.tokenizer))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """Any id does: the attention mask says what is padding."""
+    return int(tokenizer.pad_token_id or 0)
