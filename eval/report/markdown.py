@@ -87,6 +87,7 @@ def _mirrored(found: Comparison) -> Comparison:
     low, high = found["ci"]
     turned = Comparison(**{**found, "a": found["b"], "b": found["a"]})
     turned["difference"], turned["ci"] = -found["difference"], [-high, -low]
+    turned["only_a"], turned["only_b"] = found["only_b"], found["only_a"]
     return turned
 
 
