@@ -13,6 +13,8 @@ import pytest
 
 from eval.generate import BATCH_ROWS
 from eval.nodes import GenerateConfig
+from eval.report.evidence import Evidence
+from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, build_results, to_json
 from eval.scorers import SCORERS
@@ -24,7 +26,7 @@ from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecor
 from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate_shard
 from pipeline.stages.embed import EmbedStage
-from pipeline.store import content_key
+from pipeline.store import Input, Manifest, content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
 from training.nodes import SftConfig
@@ -38,8 +40,8 @@ PINS = {
     "sft": (1, "9e6916f74225d0fcb8f4"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (1, "fb3173e83379ac496088"),
-    "compare": (1, "1a39701904ab6f787f9a"),
+    "score": (2, "b225e2f97ed7c7fe925d"),
+    "compare": (2, "6408124aa41229d5c239"),
 }
 
 MASKS = ("response", "granular", "granular-one-sided", "random")
@@ -114,7 +116,15 @@ def compare_output() -> Any:
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
     ]
     results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
-    return [to_json(results), to_markdown(results)]
+    return [to_json(results), to_markdown(results), to_html(results, [evidence(arm.name) for arm in arms], prompts=5)]
+
+
+def evidence(name: str) -> Evidence:
+    """What the page shows of an arm, under manifests that are the same on every machine."""
+    made = Manifest("sft", 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
+    answers = {record.id: answer(record) for record in broken()[:10]}
+    scores = {record.id: record.scores for record in scored()}
+    return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
 
 
 OUTPUTS: dict[str, Callable[[], Any]] = {

@@ -56,39 +56,23 @@ function errorsOf(answer) {
 /** Text with `code` in it as pieces. */
 const inline = (text) => text.split(/(`[^`]+`)/).map((part, place) => (place % 2 ? ["i", part] : part));
 
+/** Every test's call with what it gave; where that is not what was expected, this too. */
 function testsOf(prompt, answer) {
   if (!prompt.tests.length) return null;
   const rows = prompt.tests.map(([call, expected], place) => {
-    const [met, got] = answer.results[place] ?? [null, "not run"];
-    const state = met === null ? "unrun" : met ? "met" : "unmet";
-    const sign = el("td", { class: "sign", "aria-label": { met: "passed", unmet: "failed", unrun: "not run" }[state] });
-    return el(
-      "tr",
-      { class: state },
-      sign,
-      [call, expected, got].map((text) => el("td", {}, el("code", {}, text))),
-    );
+    const [met, got] = answer.results[place] ?? [null, ""];
+    const [state, label] = met === null ? ["unrun", "not run"] : met ? ["met", "passed"] : ["unmet", "failed"];
+    const gave = met === null ? " was not run" : [" gives ", el("code", {}, got)];
+    const wanted = met ? null : [", expected ", el("code", {}, expected)];
+    const sign = el("i", { class: "sign", role: "img", "aria-label": label });
+    return el("li", { class: state }, sign, el("span", {}, el("code", {}, call), gave, wanted));
   });
   const passed = prompt.tests.filter((_, place) => answer.results[place]?.[0]).length;
-  const head = el(
-    "thead",
-    {},
-    el(
-      "tr",
-      {},
-      ["", "call", "expected", "got"].map((name) => el("th", {}, name)),
-    ),
-  );
-  const table = el(
-    "div",
-    { class: "scroll", tabindex: 0 },
-    el("table", { class: "tests" }, head, el("tbody", {}, rows)),
-  );
   return el(
     "details",
     { open: passed < prompt.tests.length },
     el("summary", {}, `${passed} of ${prompt.tests.length} tests pass`),
-    table,
+    el("ul", { class: "tests" }, rows),
   );
 }
 
@@ -110,7 +94,8 @@ function column(prompt, arm, twin) {
     answer.finish === "length" && "stopped at its longest",
     answer.compiles === 0 && "does not compile",
   ].filter(Boolean);
-  const why = verdict(answer) === "pass" || !answer.why ? null : el("p", { class: "why" }, answer.why);
+  const told = verdict(answer) === "pass" || answer.results.some(([met]) => !met);
+  const why = told || !answer.why ? null : el("p", { class: "why" }, answer.why);
   const head = el(
     "header",
     {},

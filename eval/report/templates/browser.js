@@ -4,7 +4,7 @@ class Browser {
   constructor(root, state, changed) {
     Object.assign(this, { state, changed });
     this.filters = el("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() });
-    this.count = el("p", { class: "count", role: "status" });
+    this.count = el("p", { class: "found", role: "status" });
     this.list = el("ol", {
       class: "list",
       role: "listbox",
