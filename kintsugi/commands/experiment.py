@@ -93,4 +93,4 @@ def _show_results(directory: Path, console: Console) -> None:
         console.print(table(results))
         for note in results["notes"]:
             console.print(f"[dim]{escape(note)}[/]")
-        console.print(f"\nReport: {path.with_name('report.md')}", highlight=False)
+        console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)
