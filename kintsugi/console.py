@@ -35,6 +35,10 @@ class Screen:
     def waiting(self, name: str) -> None:
         self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process is making it: waiting")
 
+    def stopping(self) -> None:
+        """Said at once, for to stop what runs takes seconds."""
+        self.console.print("[yellow]Stopping[/] what runs ...")
+
     @contextmanager
     def making(self, names: Sequence[str], log: Path) -> Iterator[None]:
         """Show these nodes while they are made; all output of this process and its children goes to `log`."""

@@ -48,6 +48,9 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
             while batch := next_batch(graph, made):
                 _make(graph, batch, place, screen)
                 made.update(node.name for node in batch)
+        except KeyboardInterrupt:
+            screen.stopping()
+            raise
         finally:
             _disconnect()
     _publish_reports(graph, place)

@@ -1,14 +1,11 @@
 """The command line as a user meets it: its exit code and its two streams."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from kintsugi.cli import main
 
 ROOT = Path(__file__).parents[2]
 RECOVERY = ROOT / "configs" / "recovery.yaml"
@@ -26,49 +23,6 @@ except SystemExit as stop:
     assert not stop.code
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
 """
-
-
-@pytest.fixture
-def kintsugi(capfd, monkeypatch):
-    """Run the command line in a folder, expect an exit code, and give (stdout, stderr).
-
-    The streams write to file descriptors 1 and 2, as in a program of its own: a run redirects those.
-    """
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.delenv("KINTSUGI_STORE", raising=False)
-    monkeypatch.delenv("KINTSUGI_RUNS", raising=False)
-    on_terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(folder, *arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["kintsugi", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdout", open(1, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-        monkeypatch.setattr(sys, "stderr", open(2, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-        monkeypatch.chdir(folder)
-        with pytest.raises(SystemExit) as stop:
-            main()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        found = capfd.readouterr()
-        assert (stop.value.code or 0) == code, found.out + found.err
-        return found.out, found.err
-
-    yield run
-    signal.signal(signal.SIGTERM, on_terminate)
-
-
-@pytest.fixture
-def refusal(kintsugi):
-    """What an expected failure says: one or two lines on stderr, no traceback anywhere."""
-
-    def run(folder, *arguments, code):
-        stdout, stderr = kintsugi(folder, *arguments, code=code)
-        assert "Traceback" not in stdout + stderr
-        assert stderr.startswith("error: ")
-        assert len(stderr.splitlines()) in (1, 2)
-        return stderr
-
-    return run
 
 
 def process(folder, *arguments, program=("-m", "kintsugi")):
