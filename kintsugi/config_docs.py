@@ -33,8 +33,9 @@ TOP = """# Experiment files
 
 <!-- Written by `make docs` from the types in pipeline/nodes.py, training/nodes.py and eval/nodes.py. Do not edit. -->
 
-An experiment is a YAML file: a name, a seed, and named nodes. Unknown keys are errors, with the line and the nearest key
-that exists. `kintsugi init` writes an example to start from; [recovery.yaml](../configs/recovery.yaml) is a whole one.
+An experiment is a YAML file: a name, a seed, and named nodes. Unknown keys are errors, with the line and the nearest
+key that exists. `kintsugi init` writes an example to start from; [recovery.yaml](../configs/recovery.yaml)
+is a whole one.
 
 """
 
@@ -59,8 +60,8 @@ multiply themselves: `answers` becomes `answers/reference`, `answers/mended/dpo-
 **`--set KEY=VALUE`** overrides a key for one run: `--set nodes.qa.rows=500`, `--set seed=3`,
 `--set 'nodes.scores.scorers=[execution]'`. Values are YAML.
 
-**What makes a node be made again**: its artifact is found by a key, the hash of kind, version of the kind, all other keys
-and the inputs' artifacts. {unkeyed} do not count: they never change a result. Neither does the node's name.
+**What makes a node be made again**: its artifact is found by a key, the hash of kind, version of the kind, all other
+keys and the inputs' artifacts. {unkeyed} do not count: they never change a result. Neither does the node's name.
 
 """
 

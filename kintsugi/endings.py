@@ -62,7 +62,7 @@ def going_on(console: Console) -> Iterator[None]:
 
 
 def end_with(error: Exception, debug: bool) -> int:
-    """Tell the user about an error and give the exit code. The traceback is for `debug`; that of a bug is also saved."""
+    """Tell the user about an error and give the exit code. The traceback is for `debug`; a bug's is saved."""
     if debug:
         traceback.print_exception(error)
     told = _environment_error(error) if isinstance(error, OSError) else error
