@@ -20,7 +20,7 @@ from typing import Any, Literal
 import psutil
 from small_run import ROOT, Finished, command, last_log, run_to_the_end
 
-from pipeline.store import MANIFEST, SCRATCH, file_hash, read_manifest, verify
+from pipeline.store import MANIFEST, SCRATCH, file_hash, verify
 
 PATIENCE_SECONDS = 300
 POLL_SECONDS = 0.01
@@ -209,9 +209,9 @@ def descendants(driver: psutil.Process) -> list[psutil.Process]:
 
 
 def workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Ray's workers of a run, oldest first: those at work, or the idle ones where nobody is."""
+    """Ray's workers of a run, oldest first: those at work, or the idle ones where nobody is. Its agents are services."""
     found = [(process, _title(process)) for process in descendants(driver)]
-    ours = [(process, title) for process, title in found if title.startswith("ray::")]
+    ours = [(process, title) for process, title in found if title.startswith("ray::") and "Agent" not in title]
     busy = [process for process, title in ours if not title.startswith("ray::IDLE")]
     return sorted(busy or [process for process, _ in ours], key=lambda process: process.pid)
 
@@ -255,4 +255,4 @@ def leftovers(store: Path) -> list[str]:
     """What should not outlive a run that ended well: scratch, temporary files, a worker group's notes."""
     patterns = (SCRATCH, "*.tmp", ".group-*")
     found = [path for pattern in patterns for path in store.rglob(pattern)]
-    return [path.relative_to(store).as_posix() for path in found if read_manifest(path.parent) or path.is_dir()]
+    return [path.relative_to(store).as_posix() for path in found]
