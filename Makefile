@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run test test-fast test-all check format setup browser clean help
+.PHONY: run test test-fast test-all check format docs setup browser clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -31,6 +31,9 @@ check: $(READY) ## linter, formatter and types
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## docs/config.md from the types
+	$(BIN)/python -m kintsugi.config_docs
 
 setup: $(READY) ## only the environment
 

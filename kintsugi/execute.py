@@ -65,6 +65,9 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
     with captured(run / "logs" / "run.log"):
         try:
             _make_missing(graph, made, place, screen)
+        except KeyboardInterrupt:
+            screen.stopping()
+            raise
         finally:
             _disconnect()
     _publish_reports(graph, place)

@@ -6,7 +6,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,10 +71,11 @@ def connect() -> None:
     inherited = dict(os.environ)
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if is_local():
-        _start_local()
-    else:
-        _join(inherited)
+    with _signals_kept():
+        if is_local():
+            _start_local()
+        else:
+            _join(inherited)
 
 
 def _start_local() -> None:
@@ -112,6 +115,19 @@ def _join(inherited: Mapping[str, str]) -> None:
             "From outside of a cluster, send the experiment there: kintsugi submit CONFIG --address http://HEAD:8265. "
             "On a node of it, use RAY_ADDRESS=auto. Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers SIGTERM by leaving on the spot; who started this program decides how it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _protect_token() -> None:

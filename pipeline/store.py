@@ -170,7 +170,13 @@ def verify(directory: Path) -> list[str]:
 
 
 def commit(directory: Path, manifest: Manifest) -> Manifest:
-    """Describe every file and write the manifest last. The artifact exists from then on, and scratch is removed."""
+    """Describe every file and write the manifest last. The artifact exists from then on, and scratch is removed.
+
+    So is what a killed process had begun to write: whoever commits holds the lease and has written everything.
+    """
+    for path in directory.rglob("*"):
+        if path.is_file() and _is_temporary(path.name):
+            path.unlink(missing_ok=True)
     whole = Manifest(
         **{
             **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pipeline import cluster
 from pipeline.contract import Work
@@ -34,7 +35,14 @@ def train(works: Sequence[Work]) -> None:
     config: ModelConfig = works[0].config
     on_gpu = config.resources.gpus > 0
     directory = _group_directory(works)
-    trainer = TorchTrainer(
+
+    class Trainer(TorchTrainer):
+        """Leaves Ctrl-C to this program. Ray would end it with exit code 0, and keep its handler after the training."""
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            pass
+
+    trainer = Trainer(
         train_group,
         train_loop_config={
             "works": [_for_worker(work) for work in works],
