@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import experiment
+from kintsugi.commands import experiment, sweep
 from pipeline.failures import UserError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 PANELS = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Sweeps": (sweep.sweep, sweep.dashboard),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 

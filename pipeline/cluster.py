@@ -10,6 +10,7 @@ from pathlib import Path
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_worker_niceness": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -31,8 +32,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def connect() -> None:
-    """Make sure that Ray runs, once per process.
+def connect(*, dashboard: bool = False) -> None:
+    """Make sure that Ray runs, once per process; with its dashboard where its State API is needed.
 
     A local Ray gets more logical CPUs than there are cores: train workers hold theirs for minutes, and Ray Data would
     wait for ever for one. How much really runs at a time is set where the work is started.
@@ -50,7 +51,7 @@ def connect() -> None:
         address="local",
         num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
         object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
+        include_dashboard=dashboard,
         logging_level=logging.WARNING,
     )
     _protect_token()
