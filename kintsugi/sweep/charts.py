@@ -18,6 +18,9 @@ LIGHT, DARK = (222, 235, 247), (8, 69, 148)
 
 HEAT_BINS = 5
 
+SMALL = 1e-3
+"""Below this, numbers are written with an exponent."""
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -98,8 +101,12 @@ class Chart:
 
 
 def short(value: float) -> str:
-    """A number as a reader wants it: three digits, no zeros behind."""
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
+    """A number as a reader wants it: three digits at most, no zeros at either end of them."""
+    text = f"{value:.3g}" if value == 0 or abs(value) >= SMALL else f"{value:.2e}"
+    mantissa, _, exponent = text.partition("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def colors(view: View) -> dict[str, str]:
@@ -118,7 +125,7 @@ def bins(dimension: Dimension | None, name: str) -> list[Bin]:
     # Rounded settings may lie a hair outside of the range.
     edges[0], edges[-1] = -math.inf, math.inf
     middles = [_between(axis, (index + 0.5) / HEAT_BINS) for index in range(HEAT_BINS)]
-    return [Bin(f"{middle:.2g}".replace("e-0", "e-"), *edges[i : i + 2]) for i, middle in enumerate(middles)]
+    return [Bin(short(float(f"{middle:.2g}")), *edges[i : i + 2]) for i, middle in enumerate(middles)]
 
 
 def _between(axis: Axis, share: float) -> float:
@@ -190,7 +197,8 @@ def curves(view: View, width: float, height: float, left: float = 52, below: flo
 
 
 def parallel(view: View, width: float, height: float, side: float = 60, above: float = 34, below: float = 14) -> Chart:
-    """Every trial as a line through its hyperparameters and its figures. Axes are upright and evenly spaced."""
+    """Every trial as a line through its hyperparameters and its figures. Axes are upright and evenly spaced; better
+    figures are further up."""
     names = [*view.dimensions, view.metric, *(["pass rate"] if any(t.judged for t in view.trials) else [])]
     columns = {name: [_coordinate(view, trial, name) for trial in view.trials] for name in names}
     axes = [_upright(view, name, columns[name], height - below, above) for name in names]
@@ -216,6 +224,8 @@ def _coordinate(view: View, trial: Trial, name: str) -> float | None:
 def _upright(view: View, name: str, values: Sequence[float | None], start: float, end: float) -> Axis:
     known = [value for value in values if value is not None] or [0.0, 1.0]
     low, high = min(known), max(known)
+    if name == view.metric and view.mode == "min":
+        start, end = end, start
     return Axis(name, low, high, low > 0 and high > 10 * low, start, end)
 
 

@@ -158,7 +158,18 @@ def test_parallel_coordinates_break_off_where_a_trial_has_no_figure():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "text"), [(2.5e-5, "2.5e-5"), (0.1, "0.1"), (123456.0, "1.23e5"), (1.0, "1")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.5e-5, "2.5e-5"),
+        (2.754e-4, "2.75e-4"),
+        (1e-4, "1e-4"),
+        (0.1, "0.1"),
+        (0, "0"),
+        (123456.0, "1.23e5"),
+        (100, "100"),
+    ],
+)
 def test_numbers_are_short(value, text):
     assert charts.short(value) == text
 
