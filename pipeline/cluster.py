@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 LOCAL_ENVIRONMENT = {
@@ -47,6 +50,14 @@ def connect(*, dashboard: bool = False) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING)
         return
+    with _known_address() if dashboard else nullcontext():
+        _start_local(dashboard)
+    _protect_token()
+
+
+def _start_local(dashboard: bool) -> None:
+    import ray
+
     ray.init(
         address="local",
         num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
@@ -54,7 +65,24 @@ def connect(*, dashboard: bool = False) -> None:
         include_dashboard=dashboard,
         logging_level=logging.WARNING,
     )
-    _protect_token()
+
+
+@contextmanager
+def _known_address() -> Iterator[None]:
+    """Let Ray's processes inherit the address of what is started here.
+
+    Those that use the State API look for it on this machine, and give up where another Ray runs as well.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    inherited = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"}
+    os.environ.update(inherited)
+    try:
+        yield
+    finally:
+        for name in inherited:
+            os.environ.pop(name, None)
 
 
 def _protect_token() -> None:

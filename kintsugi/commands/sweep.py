@@ -40,14 +40,16 @@ def sweep(
     place = Place(Store(store.resolve()), runs.resolve())
     screen = Screen()
     run = place.runs / loaded.config.name
-    screen.console.print(f"[dim]Page: {run / PAGE}   TensorBoard: kintsugi dashboard {run}[/]")
+    screen.console.print(f"[dim]Page: {run / PAGE}   TensorBoard: kintsugi dashboard {run}[/]", soft_wrap=True)
     try:
         best = run_sweep(loaded, place, screen)
     except KeyboardInterrupt:
         screen.console.print("\n[yellow]Stopped.[/] Trials that ended are kept: the same command goes on from here.")
         raise
     screen.console.print(_best_table(loaded, best))
-    screen.console.print(f"\nPage: {run / PAGE}\nBest settings: {run / BEST}   (kintsugi run {run / BEST})")
+    screen.console.print(
+        f"\nPage: {run / PAGE}\nBest settings: {run / BEST}   (kintsugi run {run / BEST})", soft_wrap=True
+    )
 
 
 def _show_plan(loaded: Sweep, store: Path) -> None:
@@ -106,7 +108,9 @@ def dashboard(
     from kintsugi.sweep.dashboard import serve
 
     with serve(path.resolve(), store.resolve(), port) as address:
-        Console(highlight=False).print(f"TensorBoard: {address}   (Ctrl-C ends it; hyperparameters under HPARAMS)")
+        Console(highlight=False).print(
+            f"TensorBoard: {address}   (Ctrl-C ends it; hyperparameters under HPARAMS)", soft_wrap=True
+        )
         _wait()
 
 

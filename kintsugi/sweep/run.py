@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,10 +27,16 @@ PAGE, BEST, LEDGER = "index.html", "best.yaml", "trials.json"
 
 
 class QuietScreen(Screen):
-    """Judging looks at many models that were made before: no line for each."""
+    """Judging makes two nodes for each model: bars while it goes on, but no line for each."""
 
     def reused(self, name: str) -> None:
         """Nothing."""
+
+    def finish(self, name: str) -> None:
+        """Take the bar away."""
+        if name not in self._finished:
+            self._finished.add(name)
+            self._progress.remove_task(self._task(name))
 
 
 @dataclass
@@ -111,7 +118,7 @@ def _adopt(plan: Plan, ledger: Ledger, place: Place) -> None:
 def _run_trials(plan: Plan, ledger: Ledger, place: Place, screen: Screen, run: Path) -> None:
     left = left_over(plan, ledger)
     for trial in ledger.ended():
-        screen.reused(f"{trial.name}  {describe(trial)}")
+        screen.reused(trial.name)
     if not left:
         return
     from kintsugi.sweep.tuning import tune_trials
@@ -149,15 +156,19 @@ def _judge(plan: Plan, ledger: Ledger, publisher: Publisher, place: Place, scree
     finished = ledger.finished()
     if plan.sweep.config.judge != "pass_rate" or not finished:
         return
+    started = time.monotonic()
     counts = judged(plan, finished, place, QuietScreen())
     publisher.starts |= {name: counts[key][0] / counts[key][1] for name, key in start_keys(plan).items()}
     for trial in finished:
         passed, answers = counts[trial.key]
         ledger.put(replace(trial, passed=passed, judged=answers))
+    amount, seconds = f"{len(counts)} models", time.monotonic() - started
+    screen.console.print(f"[green]✓[/] {'validation answers':<{NAME_WIDTH}} [dim]{amount:>16} {seconds:8.1f} s[/]")
 
 
 def describe(trial: Trial) -> str:
-    return "  ".join(f"{name} {short(value)}" for name, value in trial.setting.items())
+    """A setting in one line."""
+    return "  ".join(f"{name.replace('learning_rate', 'lr')} {short(value)}" for name, value in trial.setting.items())
 
 
 def show(trial: Trial, metric: str, screen: Screen) -> None:
@@ -165,8 +176,8 @@ def show(trial: Trial, metric: str, screen: Screen) -> None:
     sign = {"finished": "[green]✓[/]", "stopped": "[yellow]■[/]"}.get(trial.state, "[red]✗[/]")
     figure = trial.figure(metric)
     told = f"{metric} {figure:.4f}" if figure is not None else ""
-    name = f"{trial.name:<{NAME_WIDTH}}"
     screen.console.print(
-        f"{sign} {name} [dim]{describe(trial)}[/]  {told}  [dim]{state_of(trial)}, {trial.seconds:.0f} s[/]"
-        + (f" {escape(trial.reason)}" if trial.reason else "")
+        f"{sign} {trial.name:<{NAME_WIDTH}} [dim]{describe(trial)}[/]  {told}  "
+        f"[dim]{state_of(trial)}, {trial.seconds:.0f} s[/]" + (f" {escape(trial.reason)}" if trial.reason else ""),
+        soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""What Tune is told: settings in their order, ASHA for each arm alone, Optuna from what is known. Ray is not started."""
+"""What Tune is told: settings in order, ASHA for each arm alone, Optuna from what is known. Ray is not started."""
 
 import pickle
 
