@@ -85,6 +85,7 @@ class SweepConfig(_Part):
     search: Literal["random", "grid", "optuna"] = Field(default="random", description="How settings are chosen.")
     trials: int = Field(gt=0, description="Trials for each arm: the budget, the same for all.")
     scheduler: Literal["asha", "none"] = Field(default="asha", description="Whether weak trials are stopped early.")
+    grace: int = Field(default=2, gt=0, description="Evaluations that every trial gets before it may be stopped.")
     metric: Literal["eval/nll", "eval/exact"] = Field(
         default="eval/nll", description="The figure that decides on stopping, and between equal judgements."
     )
@@ -105,8 +106,8 @@ class SweepConfig(_Part):
             raise ValueError("give either experiment, the path of a file, or nodes")
         if not self.space.dimensions():
             raise ValueError("the space is empty: give learning_rate, beta or alpha")
-        if self.scheduler == "asha" and self.evaluation.times < 2:
-            raise ValueError("asha needs evaluation.times of at least 2, to stop a trial before its end")
+        if self.scheduler == "asha" and self.grace >= self.evaluation.times:
+            raise ValueError("asha stops nobody: grace must be smaller than evaluation.times")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is given twice")
         return self

@@ -61,7 +61,7 @@ class Plan:
         return content_key(
             {
                 "space": config.space.model_dump(mode="json"),
-                "how": [config.seed, config.search, config.scheduler, config.metric],
+                "how": [config.seed, config.search, config.scheduler, config.grace, config.metric],
                 "arms": {arm.name: arm.template.key for arm in self.arms.values()},
                 "evaluation": [config.evaluation.limit, config.evaluation.times, self.evaluation_key()],
             }

@@ -78,7 +78,7 @@ class AshaPerArm(OfThisProcess, FIFOScheduler):
                 time_attr="evaluation",
                 metric=config.metric,
                 mode=config.mode,
-                grace_period=1,
+                grace_period=config.grace,
                 max_t=config.evaluation.times - 1,
                 reduction_factor=REDUCTION,
                 stop_last_trials=False,

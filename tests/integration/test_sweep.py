@@ -42,6 +42,7 @@ space:
   learning_rate: [1e-4, 2e-4, 4e-2]
 search: grid
 trials: 3
+grace: 1
 max_concurrent: 2
 seeds: [0, 1]
 evaluation: {{data: qa.validation, times: 3, max_tokens: 160}}

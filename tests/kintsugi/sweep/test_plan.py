@@ -1,5 +1,8 @@
 """What a sweep file gives, and what each bad one says."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import yaml
 from sweep_files import EXPERIMENT, SWEEP
@@ -63,6 +66,16 @@ def test_drawn_values_stay_in_their_ranges_and_are_short(plan_of):
         assert 0.99e-5 < trial.setting["learning_rate"] < 1.01e-3
         assert trial.setting["beta"] in (0.1, 0.3)
         assert float(f"{trial.setting['learning_rate']:.3g}") == trial.setting["learning_rate"]
+
+
+def test_few_settings_cover_the_range(plan_of):
+    """Of three, no two lie within a seventh of the range, and each value of beta comes up."""
+    trials = plan_of().trials
+    for arm in ARMS:
+        settings = [trial.setting for trial in trials if trial.arm == arm]
+        places = sorted(math.log10(setting["learning_rate"] / 1e-5) / 2 for setting in settings)
+        assert min(later - earlier for earlier, later in pairwise(places)) > 1 / 7
+        assert {setting["beta"] for setting in settings} == {0.1, 0.3}
 
 
 GRID = (
@@ -189,8 +202,8 @@ def test_a_budget_above_the_grid_is_refused_so_that_budgets_stay_equal(refusal):
 
 
 def test_asha_needs_an_evaluation_before_the_end(refusal):
-    what, _, _ = refusal(("data: qa.validation", "data: qa.validation\n  times: 1"))
-    assert "asha needs evaluation.times of at least 2" in what
+    what, _, _ = refusal(("data: qa.validation", "data: qa.validation\n  times: 2"))
+    assert what == "asha stops nobody: grace must be smaller than evaluation.times."
 
 
 def test_one_source_of_nodes(refusal):

@@ -82,25 +82,25 @@ def asha(plan_of):
     return decisions
 
 
-def test_the_worse_half_of_an_arm_stops_and_arms_do_not_meet(asha):
+def test_the_worse_half_of_an_arm_stops_after_its_grace_and_arms_do_not_meet(asha):
     run = asha()
-    assert run("a", "dpo-response", 0.5) == ["CONTINUE"]
-    assert run("b", "dpo-response", 0.6) == ["STOP"]
-    assert run("c", "dpo-response", 0.4) == ["CONTINUE"]
-    assert run("d", "dpo-granular", 9.0) == ["CONTINUE"]
+    assert run("a", "dpo-response", 0.9, 0.5) == ["CONTINUE", "CONTINUE"]
+    assert run("b", "dpo-response", 0.1, 0.6) == ["CONTINUE", "STOP"]
+    assert run("c", "dpo-response", 0.9, 0.4) == ["CONTINUE", "CONTINUE"]
+    assert run("d", "dpo-granular", 9.0, 9.0) == ["CONTINUE", "CONTINUE"]
 
 
 def test_nobody_is_stopped_at_the_last_evaluation(asha):
     run = asha()
     assert run("a", "dpo-response", 0.5, 0.4, 0.3, 0.1) == ["CONTINUE"] * 4
-    # Better than the first at both rungs, worse at the end: it is done anyway.
+    # Better than the first when it counts, worse at the end: it is done anyway.
     assert run("b", "dpo-response", 0.4, 0.3, 0.9, 0.9) == ["CONTINUE"] * 4
 
 
 def test_trials_of_an_earlier_run_keep_their_places(asha):
-    run = asha(trial(1, "finished", 0.2, 0.2, 0.2, 0.2), trial(2, "stopped", 0.9))
-    assert run("new", "dpo-response", 0.8) == ["STOP"]
-    assert run("newer", "dpo-response", 0.1) == ["CONTINUE"]
+    run = asha(trial(1, "finished", 0.2, 0.2, 0.2, 0.2), trial(2, "stopped", 0.9, 0.9))
+    assert run("new", "dpo-response", 0.1, 0.8) == ["CONTINUE", "STOP"]
+    assert run("newer", "dpo-response", 0.9, 0.1) == ["CONTINUE", "CONTINUE"]
 
 
 # Optuna
