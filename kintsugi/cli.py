@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kintsugi import endings
-from kintsugi.commands import answer, cluster, data, experiment, rows, setup
+from kintsugi.commands import answer, cluster, data, experiment, rows, setup, sweep
 from kintsugi.commands.train import train
 
 DEBUG = "--debug"
@@ -47,6 +47,7 @@ def everywhere(
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Getting started": (setup.init, setup.doctor),
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Sweeps": (sweep.sweep, sweep.dashboard),
     "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
     "Data": (rows.view, rows.export),
     "Clusters": (cluster.submit,),

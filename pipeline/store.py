@@ -140,6 +140,10 @@ class Store:
     def directory(self, product: str, key: str) -> Path:
         return self.root / product / key
 
+    def lock(self, product: str, key: str) -> Path:
+        """The lock file that whoever makes the artifact holds."""
+        return self.root / ".leases" / f"{product}-{key}.lock"
+
     def manifest(self, product: str, key: str) -> Manifest | None:
         """The artifact's manifest, or None where the artifact does not exist (yet, or whole)."""
         return read_manifest(self.directory(product, key))
