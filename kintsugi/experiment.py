@@ -64,6 +64,9 @@ def read(file: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Exp
 
 def experiment_of(value: dict[str, Any], draft: Experiment) -> Experiment:
     """The experiment that plain values describe, its head checked."""
+    if "experiment" in value:
+        hint = f"Try: kintsugi sweep {draft.file}"
+        raise UserError("config", "this is a sweep, not an experiment.", draft.file, hint)
     head = checked(Head, value, draft, ())
     for name in head.nodes:
         if not NAME.fullmatch(name):

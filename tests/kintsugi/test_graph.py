@@ -8,9 +8,13 @@ import pytest
 
 from kintsugi.experiment import load
 from kintsugi.graph import Edge, build
+from kintsugi.sweep.config import load_sweep
+from kintsugi.sweep.plan import make_plan
 from pipeline.failures import UserError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SWEEPS = [path for path in SHIPPED if path.stem.startswith("sweep")]
+CONFIGS = [path for path in SHIPPED if path not in SWEEPS]
 
 SMALL = """\
 name: small
@@ -475,5 +479,12 @@ def test_every_shipped_experiment_is_valid(path):
     assert found.experiment.name == path.stem
 
 
-def test_there_are_shipped_experiments():
-    assert CONFIGS
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_every_shipped_sweep_is_valid_and_is_no_experiment(path):
+    assert make_plan(load_sweep(path)).trials
+    with pytest.raises(UserError, match="this is a sweep"):
+        load(path)
+
+
+def test_there_are_shipped_experiments_and_sweeps():
+    assert CONFIGS and SWEEPS
