@@ -81,7 +81,7 @@ def test_a_corruption_row_has_its_edits_or_those_of_a_diff():
             "expects 'x' at 2 but the text reads '+'",
         ),
         ({"edits": [{"start": 2, "end": 3}]}, "missing-field", "field 'edits[0].new' is missing"),
-        ({"masked_regoins": []}, "missing-field", "did you mean 'masked_regions'?"),
+        ({"masked_regoins": []}, "missing-field", "did you mean 'masked_region"),
         ({"edit": []}, "missing-field", "did you mean 'edits'?"),
     ],
 )
