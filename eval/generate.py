@@ -1,5 +1,8 @@
 """Answers of models to prompts: one vLLM engine in a Ray Data actor, reloaded from model to model.
 
+LoRA adapters are served over their base, unmerged, by engines of their own: so a model's answers do not depend on which
+others are asked in the same run.
+
 Prompts are sorted by id and cut into batches of fixed size, one engine call each, so that the answers do not depend on
 how the work was divided.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import cluster
+from pipeline.adapters import locate
 from pipeline.chat import prompt_ids
 from pipeline.contract import DATA, REJECTS, Work
 from pipeline.failures import UserError
@@ -55,7 +59,7 @@ def generate(works: Sequence[Work]) -> None:
 
 
 def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
-    """Works whose models one engine can hold in turn: the same shape, tokenizer and ends of an answer."""
+    """Works whose models one engine can hold in turn: the same shape, tokenizer, ends of an answer and served rank."""
     groups: dict[str, list[Work]] = {}
     for work in works:
         groups.setdefault(_architecture(work.source("models").root), []).append(work)
@@ -64,14 +68,18 @@ def _by_architecture(works: Sequence[Work]) -> list[list[Work]]:
 
 def _architecture(model: Path) -> str:
     """All that an engine keeps when it takes other weights; models from outside may differ in any of it."""
+    from pipeline.llm.vllm import served_rank
+
+    files = locate(model)
     shape: dict[str, Any] = {}
     for name in ("config.json", "generation_config.json"):
-        if (model / name).exists():
-            shape[name] = json.loads((model / name).read_text(encoding="utf-8"))
+        if (files.weights / name).exists():
+            shape[name] = json.loads((files.weights / name).read_text(encoding="utf-8"))
             for label in ("_name_or_path", "transformers_version"):
                 shape[name].pop(label, None)
-    vocabulary = [model / name for name in ("tokenizer.json", "tokenizer.model")]
-    return canonical([shape, [file_hash(path) for path in vocabulary if path.exists()]])
+    vocabulary = [files.weights / name for name in ("tokenizer.json", "tokenizer.model")]
+    rank = served_rank(files.rank) if files.adapter else None
+    return canonical([shape, [file_hash(path) for path in vocabulary if path.exists()], rank])
 
 
 def _tasks(work: Work) -> list[GenerationTask]:

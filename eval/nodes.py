@@ -65,7 +65,7 @@ class Score(NodeKind):
 
     name = "score"
     product = "scores"
-    version = 1
+    version = 2
     Config = ScoreConfig
     fan_out = "input"
 

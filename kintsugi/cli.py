@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kintsugi.commands import answer, data, experiment, rows
+from kintsugi.commands import answer, cluster, data, experiment, rows
 from kintsugi.commands.train import train
 from pipeline.failures import UserError
 
@@ -24,10 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PANELS = {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
     "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
     "Data": (rows.view, rows.export),
+    "Clusters": (cluster.submit,),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""
 

@@ -16,6 +16,9 @@ from rich.progress import Progress as RichProgress
 from pipeline.contract import Progress as Report
 
 NAME_WIDTH = 36
+LOG_WIDTH = 120
+LOG_SECONDS = 20.0
+"""Where nobody watches, as in the log of a job, progress is a line from time to time."""
 
 
 class Screen:
@@ -23,22 +26,24 @@ class Screen:
 
     def __init__(self) -> None:
         self._terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
-        self.console = Console(file=self._terminal, highlight=False)
+        watched = self._terminal.isatty() or "COLUMNS" in os.environ
+        self.console = Console(file=self._terminal, highlight=False, width=None if watched else LOG_WIDTH)
         self._progress = self._new_progress()
         self._tasks: dict[str, TaskID] = {}
         self._finished: set[str] = set()
-        self._last = time.monotonic()
+        self._last = self._told = time.monotonic()
 
     def reused(self, name: str) -> None:
         self.console.print(f"[dim]•[/] {name:<{NAME_WIDTH}} [dim]in the store[/]")
 
-    def waiting(self, name: str) -> None:
-        self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process is making it: waiting")
+    def waiting(self, name: str, reason: str = "is making it") -> None:
+        self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process {reason}: waiting")
 
     @contextmanager
     def making(self, names: Sequence[str], log: Path) -> Iterator[None]:
         """Show these nodes while they are made; all output of this process and its children goes to `log`."""
-        self._progress, self._tasks, self._last = self._new_progress(), {}, time.monotonic()
+        self._progress, self._tasks = self._new_progress(), {}
+        self._last = self._told = time.monotonic()
         with captured(log), self._progress:
             self._task(names[0])
             yield
@@ -49,8 +54,15 @@ class Screen:
         def report(done: int, total: int, unit: str) -> None:
             if name not in self._finished:
                 self._progress.update(self._task(name), completed=done, total=total, unit=unit)
+                self._tell(name, done, total, unit)
 
         return report
+
+    def _tell(self, name: str, done: int, total: int, unit: str) -> None:
+        """A line of progress for a log."""
+        if not self.console.is_terminal and time.monotonic() - self._told >= LOG_SECONDS:
+            self._told = time.monotonic()
+            self.console.print(f"  {name:<{NAME_WIDTH}} {done:,} of {total:,} {unit}")
 
     def finish(self, name: str) -> None:
         """One line for a node that is made: how much of what, and the seconds since the one before."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,9 +15,15 @@ from pathlib import Path
 
 from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
+from pipeline import cluster
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
 from pipeline.store import MANIFEST, Manifest, Store, lease, read_manifest, write_atomically, write_json, write_text
+
+PACKAGES = "working_dir_files"
+"""Ray unpacks a job's files below a directory of this name, and removes them when it likes."""
+
+ENVIRONMENT = {"--store": "KINTSUGI_STORE", "--runs": "KINTSUGI_RUNS"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,16 @@ class Place:
     def run_directory(self, graph: Graph) -> Path:
         return self.runs / graph.experiment.name
 
+    def check(self) -> None:
+        """Raise a config error where a directory would not outlast the run, or is none."""
+        for option, path in (("--store", self.store.root), ("--runs", self.runs)):
+            if any(re.fullmatch(r"[a-z0-9+]{2,}:", part) for part in path.parts):
+                hint = "Buckets are not supported: mount a shared file system and name a directory on it."
+                raise UserError("config", f"{option} is a directory, not a URI.", str(path), hint)
+            if PACKAGES in path.parts:
+                hint = f"Give a directory that stays, as {option} DIR or {ENVIRONMENT[option]}=DIR on the cluster."
+                raise UserError("config", f"{option} lies in the job's own files, which Ray removes.", str(path), hint)
+
 
 def manifests(graph: Graph, store: Store) -> dict[str, Manifest]:
     """The manifests of the nodes that are made, by name."""
@@ -37,6 +55,7 @@ def manifests(graph: Graph, store: Store) -> dict[str, Manifest]:
 
 def execute(graph: Graph, place: Place, screen: Screen) -> None:
     """Make every missing node. What is made stays made, whatever happens to the rest."""
+    place.check()
     run = place.run_directory(graph)
     write_json(run / "nodes.json", {node.name: f"{node.kind.product}/{node.key}" for node in graph.nodes.values()})
     made = set(manifests(graph, place.store))
@@ -45,12 +64,22 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
             screen.reused(node.name)
     with captured(run / "logs" / "run.log"):
         try:
-            while batch := next_batch(graph, made):
-                _make(graph, batch, place, screen)
-                made.update(node.name for node in batch)
+            _make_missing(graph, made, place, screen)
         finally:
             _disconnect()
     _publish_reports(graph, place)
+
+
+def _make_missing(graph: Graph, made: set[str], place: Place, screen: Screen) -> None:
+    shared = cluster.SharedStore(place.store.root)
+    while batch := next_batch(graph, made):
+        shared.check()
+        try:
+            _make(graph, batch, place, screen)
+        except UserError:
+            shared.check()  # a node that joined meanwhile and lacks the store says more than what failed there
+            raise
+        made.update(node.name for node in batch)
 
 
 def next_batch(graph: Graph, made: set[str]) -> list[Node]:
@@ -94,6 +123,8 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
         missing = [node for node in batch if artifacts[node.key] is node and _absent(node, place.store)]
         if not missing:
             return
+        if any(wants_gpus(node) for node in missing):
+            stack.enter_context(cluster.gpu_turn(partial(screen.waiting, missing[0].name, "uses the GPUs")))
         log = logs / f"{missing[0].name}.log"
         for node in missing[1:]:
             write_text(logs / f"{node.name}.log", f"Made in one go with {missing[0].name}: see {log}\n")
@@ -105,6 +136,11 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
         if place.store.manifest(node.kind.product, node.key) is None:
             where = str(logs / f"{node.name}.log")
             raise UserError("run", f"'{node.name}' was not made.", where, "The log says why.")
+
+
+def wants_gpus(node: Node) -> bool:
+    resources = getattr(node.config, "resources", None)
+    return resources is not None and resources.gpus > 0
 
 
 def _absent(node: Node, store: Store) -> bool:
@@ -177,9 +213,5 @@ def _publish_reports(graph: Graph, place: Place) -> None:
 
 
 def _disconnect() -> None:
-    import sys
-
     if "ray" in sys.modules:
-        from pipeline import cluster
-
         cluster.disconnect()

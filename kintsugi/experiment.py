@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,8 +104,10 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> dict[str, Fie
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     if len(location) < 2:
         return fields
-    inner = fields[location[0]].annotation
-    return _fields_at(inner, location[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
+    annotation = fields[location[0]].annotation
+    options = [option for option in (annotation, *get_args(annotation)) if isinstance(option, type)]
+    inner = next((option for option in options if issubclass(option, BaseModel)), None)
+    return _fields_at(inner, location[1:]) if inner else {}
 
 
 def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:

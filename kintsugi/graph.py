@@ -85,11 +85,20 @@ def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> lis
     listed = [{}] if arms is None else _arms(experiment, name, arms)
     varied = [{}] if matrix is None else _matrix(experiment, name, matrix, [raw, *listed])
     combinations = [{**arm, **variant} for arm in listed for variant in varied]
-    labels = ["-".join(str(value) for value in combination.values()) for combination in combinations]
+    labels = ["-".join(_label(*item) for item in combination.items()) for combination in combinations]
     return [
         Draft(f"{name}/{label}", name, label, {**raw, **combination})
         for label, combination in zip(labels, combinations, strict=True)
     ]
+
+
+def _label(field: str, value: Any) -> str:
+    """A value as a part of a node's name, which is a part of paths too."""
+    if value is None:
+        return f"no-{field}"
+    if isinstance(value, dict):
+        return "-".join([field, *(f"{key}{_label(key, inner)}" for key, inner in value.items())])
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _matrix(experiment: Experiment, name: str, matrix: Any, given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,29 +1,48 @@
-"""Connecting to Ray: the cluster that RAY_ADDRESS names, or a local one made for this run."""
+"""Ray: the cluster that RAY_ADDRESS names, or a local one made for this run; and what a run needs of a cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
+import shutil
 import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pipeline.failures import UserError
+
+WORKER_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""What workers need on whatever node they run."""
 
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_worker_niceness": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
+    **WORKER_ENVIRONMENT,
 }
 """Set before Ray starts, so that every Ray process inherits it: cheaper than a runtime environment per worker.
 
 Ray's own niceness of 15 lets its workers lose to whatever else runs: on two cores, an eighth of their speed.
 """
 
+ADDRESS = "RAY_ADDRESS"
 OBJECT_STORE_BYTES = 512 * 2**20
 LOGICAL_CPUS_PER_CORE = 4
+PROBE_SECONDS = 180
+"""A node that has just joined first fetches the job's files and starts a worker."""
+
+GPU_LOCK = "gpu_lock"
+"""A custom resource. Where a cluster has one, stages that use GPUs take turns: see `gpu_turn`."""
 
 
 def cores() -> int:
@@ -31,21 +50,39 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def connect() -> None:
-    """Make sure that Ray runs, once per process.
+def is_local() -> bool:
+    """Whether Ray is, or will be, one of our own on this machine."""
+    return os.environ.get(ADDRESS, "") in ("", "local")
 
-    A local Ray gets more logical CPUs than there are cores: train workers hold theirs for minutes, and Ray Data would
-    wait for ever for one. How much really runs at a time is set where the work is started.
-    """
+
+def width(wanted: int | None) -> int | None:
+    """How many tasks to run at a time: as asked, else one for each core here, or what a cluster has room for."""
+    return wanted or (cores() if is_local() else None)
+
+
+def connect() -> None:
+    """Make sure that Ray runs, once per process."""
     import ray
 
     if ray.is_initialized():
         return
+    inherited = dict(os.environ)
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
-        return
+    if is_local():
+        _start_local()
+    else:
+        _join(inherited)
+
+
+def _start_local() -> None:
+    """A Ray of our own.
+
+    It gets more logical CPUs than there are cores: train workers hold theirs for minutes, and Ray Data would wait for
+    ever for one. How much really runs at a time is set where the work is started.
+    """
+    import ray
+
     ray.init(
         address="local",
         num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
@@ -54,6 +91,27 @@ def connect() -> None:
         logging_level=logging.WARNING,
     )
     _protect_token()
+
+
+def _join(inherited: Mapping[str, str]) -> None:
+    """Join a running cluster. Its processes do not inherit our environment, so workers are given what they need.
+
+    What the job's own runtime environment says, and this process has therefore inherited, stands: Ray refuses two.
+    """
+    import ray
+
+    missing = {name: value for name, value in WORKER_ENVIRONMENT.items() if name not in inherited}
+    try:
+        ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": missing})
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(
+            "environment",
+            f"cannot join the Ray cluster: {reason}.",
+            f"{ADDRESS}={os.environ[ADDRESS]}",
+            "From outside of a cluster, send the experiment there: kintsugi submit CONFIG --address http://HEAD:8265. "
+            "On a node of it, use RAY_ADDRESS=auto. Unset RAY_ADDRESS to run on this machine alone.",
+        ) from error
 
 
 def _protect_token() -> None:
@@ -78,3 +136,135 @@ def disconnect() -> None:
 
     if ray.is_initialized():
         ray.shutdown()
+
+
+@dataclass
+class SharedStore:
+    """Sees to it that all nodes of a cluster have one store, by asking each node to read and write there.
+
+    No list of file systems could tell: NFS, EFS and cluster file systems have many names, and a local disk may be
+    mounted at the same path everywhere. Nodes that answered once are not asked again.
+    """
+
+    root: Path
+    _known: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        """Raise an environment error where a node of the cluster does not see the store, or sees it late."""
+        if is_local():
+            return
+        connect()
+        import ray
+
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        new = {node: address for node, address in nodes.items() if node not in self._known}
+        if len(nodes) > 1 and new:
+            _refuse_unshared(self.root, _ask(self.root, new))
+            self._known |= set(new)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How one node sees the store: whether it read what we wrote, and whether we at once saw its answer."""
+
+    address: str
+    reads: bool
+    answer_seen: bool
+
+
+def _ask(root: Path, nodes: Mapping[str, str]) -> list[Sight]:
+    """Let every node read a fresh file in the store and write another beside it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    folder = root / f".probe-{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    try:
+        question = secrets.token_hex(16)
+        (folder / "question").write_text(question, encoding="utf-8")
+        # Look before there are answers, as a run does for its files: a mount that caches this goes on saying "no".
+        early = {node for node in nodes if (folder / node).exists()}
+        assert not early, f"{folder} is fresh, but has {early}"
+        task: Any = ray.remote(num_cpus=0, max_retries=0)(_answer)
+        asked = [
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(folder, node)
+            for node in nodes
+        ]
+        read = _answers(asked, list(nodes.values()))
+        return [
+            Sight(address, answer == question, (folder / node).exists())
+            for (node, address), answer in zip(nodes.items(), read, strict=True)
+        ]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answer(folder: Path, name: str) -> str:
+    """Runs on the node that is asked: what it reads in the store, empty where there is nothing."""
+    try:
+        read = (folder / "question").read_text(encoding="utf-8")
+        (folder / name).write_text(read, encoding="utf-8")
+    except OSError:
+        return ""
+    return read
+
+
+def _answers(asked: list[Any], addresses: list[str]) -> list[str]:
+    import ray
+
+    try:
+        return list(ray.get(asked, timeout=PROBE_SECONDS))
+    except ray.exceptions.RayError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise UserError(
+            "environment",
+            f"a node of the cluster cannot work for this run: {reason}",
+            f"nodes {', '.join(addresses)}",
+            "Every node needs this Python environment and Kintsugi itself: `kintsugi submit`, or `ray job submit "
+            "--working-dir .` from a checkout, sends it along.",
+        ) from error
+
+
+def _refuse_unshared(root: Path, sights: list[Sight]) -> None:
+    blind = [sight.address for sight in sights if not sight.reads]
+    if blind:
+        raise UserError(
+            "environment",
+            f"the store is not shared: what is written here is not seen on {', '.join(blind)}.",
+            str(root),
+            "On more than one node the store must be a directory that all of them have: mount NFS, EFS or a "
+            "ReadWriteMany volume at one path everywhere and give it with --store or KINTSUGI_STORE. A store on a "
+            "local disk does on a single node.",
+        )
+    late = [sight.address for sight in sights if not sight.answer_seen]
+    if late:
+        raise UserError(
+            "environment",
+            f"the store lags: what {', '.join(late)} wrote is not seen here at once.",
+            str(root),
+            "The mount caches what it did not find. For NFS, add the mount options lookupcache=none,actimeo=0.",
+        )
+
+
+@contextmanager
+def gpu_turn(waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the cluster's GPU lock, where it has one; `waiting` is called once when another run holds it.
+
+    Ray frees it when this process ends, however it ends.
+    """
+    connect()
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    if not ray.cluster_resources().get(GPU_LOCK):
+        yield
+        return
+    turn = placement_group([{GPU_LOCK: 1}])
+    try:
+        if not turn.wait(2):
+            waiting()
+            while not turn.wait(60):
+                pass
+        yield
+    finally:
+        remove_placement_group(turn)

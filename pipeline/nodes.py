@@ -146,9 +146,19 @@ class EmbedConfig(NodeConfig):
     kind: Literal["embed"]
     input: str = Field(description="The rows to break, such as `qa.train`.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
-    error_types: list[str] = Field(default_factory=list, description="The error types to embed; all by default.")
+    error_types: list[str] = Field(
+        default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
+    )
     max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
+
+    @field_validator("error_types")
+    @classmethod
+    def _all_by_default(cls, value: list[str]) -> list[str]:
+        """Written out, they are part of the key: a type that is added later changes no rows that were made before."""
+        from pipeline.errors import ERROR_TYPES
+
+        return value or list(ERROR_TYPES)
 
 
 class Embed(NodeKind):

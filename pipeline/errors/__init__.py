@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from pipeline.errors.base import ErrorType
+from pipeline.errors.base_cases import BaseCases
 from pipeline.errors.edge_cases import EdgeCases
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
+from pipeline.errors.syntax_errors import SyntaxErrors
+from pipeline.errors.unused_imports import UnusedImports
 
-ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in (OffByOne(), EdgeCases(), OmittedImports())}
+_KINDS: tuple[ErrorType, ...] = (
+    OffByOne(),
+    EdgeCases(),
+    BaseCases(),
+    SyntaxErrors(),
+    UnusedImports(),
+    OmittedImports(),
+)
+
+ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in _KINDS}
 """Every error type by name, in the order in which documents list them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -61,6 +61,10 @@ class Code:
         content = self.answer[place.code : place.end]
         return place.code + (byte if content.isascii() else len(content.encode()[:byte].decode()))
 
+    def at_token(self, line: int, column: int) -> int:
+        """The answer's code point at a position as `tokenize` gives it: line from 1, code points within it."""
+        return self.lines[line - 1].code + column
+
     def start(self, node: ast.AST) -> int:
         return self.at(node.lineno, node.col_offset)  # type: ignore[attr-defined]
 
@@ -77,6 +81,18 @@ class Code:
         before, after = self.answer[first.code : self.start(node)], self.answer[self.end(node) : last.end]
         alone = not before.strip() and (not after.strip() or after.lstrip().startswith("#"))
         return (first.start, last.next) if alone else None
+
+    def dedented(self, lines: Sequence[Line], first: ast.stmt, outer: ast.stmt) -> str | None:
+        """Lines that are indented as `first` is, moved left to where `outer` stands; None where one is not."""
+        left = self.answer[self.lines[outer.lineno - 1].start : self.start(outer)]
+        inner = self.answer[self.lines[first.lineno - 1].start : self.start(first)]
+        moved = []
+        for line in lines:
+            text = self.answer[line.start : line.next]
+            if text.strip() and not text.startswith(inner):
+                return None
+            moved.append(left + text[len(inner) :] if text.strip() else text)
+        return "".join(moved)
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
@@ -221,3 +237,9 @@ def integer(node: ast.AST | None) -> int | None:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return node.value
     return None
+
+
+def has_long_string(*nodes: ast.AST) -> bool:
+    """Whether a string in them spans lines, whose indentation belongs to its value."""
+    strings = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Constant | ast.JoinedStr))
+    return any(part.lineno != part.end_lineno for part in strings)

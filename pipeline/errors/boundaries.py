@@ -6,9 +6,11 @@ Shared by the off-by-one type's two halves: sites to edit, and places where a di
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
-from pipeline.errors.answers import integer
+from pipeline.errors.answers import Code, integer
+from pipeline.spans import Edit, edit_at
 
 SWAPPED: dict[type[ast.cmpop], str] = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">"}
 WRITTEN: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
@@ -63,3 +65,21 @@ def _starts(loop: ast.While, nodes: tuple[ast.AST, ...]) -> Iterator[ast.expr]:
             target = node.targets[0]
             if len(node.targets) == 1 and isinstance(target, ast.Name) and target.id in tested:
                 yield node.value
+
+
+def operator_place(code: Code, left: ast.expr, right: ast.expr, written: str) -> tuple[int, int] | None:
+    """Where a comparison's operator stands between its sides; None where something else stands there, too."""
+    start = code.end(left)
+    gap = code.answer[start : code.start(right)]
+    found = re.fullmatch(rf"[)\s]*({written})[(\s]*", gap) if written else None
+    return (start + found.start(1), start + found.end(1)) if found else None
+
+
+def moved_number(code: Code, number: ast.expr, error_type: str) -> Iterator[Edit]:
+    """An integer literal one lower and one higher, but for a change of sign."""
+    value = integer(number)
+    if value is None or code.source(number) != str(value):  # 0x10, 1_000, - 1: rare, a rewrite would change more
+        return
+    for moved in (value - 1, value + 1):
+        if (moved < 0) == (value < 0) or value == 0:
+            yield edit_at(code.answer, code.start(number), code.end(number), str(moved), error_type)

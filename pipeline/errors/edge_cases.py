@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.errors.answers import Code, code_of
+from pipeline.errors.answers import Code, code_of, has_long_string
 from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
 from pipeline.errors.executions import compare
 from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
@@ -102,24 +102,9 @@ def _without_try(code: Code) -> Iterator[Edit]:
 def _dedented_body(code: Code, attempt: ast.Try) -> str | None:
     """The body's own lines, moved left to where `try` stands; None where a line does not allow it."""
     first, last = attempt.body[0], attempt.body[-1]
-    if first.lineno == attempt.lineno or last.end_lineno == attempt.handlers[0].lineno or _has_long_string(attempt):
+    if first.lineno == attempt.lineno or last.end_lineno == attempt.handlers[0].lineno or has_long_string(attempt):
         return None
-    opening = code.lines[attempt.lineno - 1]
-    outer = code.answer[opening.start : code.start(attempt)]
-    inner = code.answer[code.lines[first.lineno - 1].start : code.start(first)]
-    lines = []
-    for line in code.lines[attempt.lineno : attempt.handlers[0].lineno - 1]:
-        text = code.answer[line.start : line.next]
-        if text.strip() and not text.startswith(inner):
-            return None
-        lines.append(outer + text[len(inner) :] if text.strip() else text)
-    return "".join(lines)
-
-
-def _has_long_string(attempt: ast.Try) -> bool:
-    """Whether a string in it spans lines, whose indentation belongs to its value."""
-    strings = (node for node in ast.walk(attempt) if isinstance(node, ast.Constant | ast.JoinedStr))
-    return any(node.lineno != node.end_lineno for node in strings)
+    return code.dedented(code.lines[attempt.lineno : attempt.handlers[0].lineno - 1], first, attempt)
 
 
 def _without_fallbacks(code: Code) -> Iterator[Edit]:

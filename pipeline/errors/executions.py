@@ -13,10 +13,14 @@ from pipeline.sandbox.run import Execution, passed, same_outcome
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The tests, by index, on which two answers give different things, and those on which they give the same."""
+    """The tests, by index, on which two answers give different things, and those on which they give the same.
+
+    `raised` has the class of what the bad answer raised where they differ, or nothing.
+    """
 
     differing: tuple[int, ...]
     agreeing: tuple[int, ...]
+    raised: tuple[str, ...] = ()
 
 
 def compare(good: str, bad: str, tests: Sequence[FunctionTest], execute: Execute) -> Compared | str:
@@ -29,11 +33,12 @@ def compare(good: str, bad: str, tests: Sequence[FunctionTest], execute: Execute
     wrong = execute(program_of(bad), tests)
     if wrong.status != "completed":
         return f"the bad answer does not finish: {_described(wrong)}"
-    pairs = zip(right.outcomes, wrong.outcomes, strict=True)
+    pairs = list(zip(right.outcomes, wrong.outcomes, strict=True))
     same = [same_outcome(left, other) for left, other in pairs]
     return Compared(
         tuple(index for index, equal in enumerate(same) if not equal),
         tuple(index for index, equal in enumerate(same) if equal),
+        tuple(other.raised for (_, other), equal in zip(pairs, same, strict=True) if not equal),
     )
 
 

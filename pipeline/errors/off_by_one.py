@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.errors.answers import Code, code_of, integer
 from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
-from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds
+from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds, moved_number, operator_place
 from pipeline.errors.executions import compare
 from pipeline.errors.trees import compare_answers
 from pipeline.records import FunctionTest
@@ -62,24 +62,15 @@ def _comparisons(code: Code) -> Iterator[Edit]:
             continue
         sides = [node.left, *node.comparators]
         for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
-            place = _operator(code, left, right, WRITTEN.get(type(operator), ""))
+            place = operator_place(code, left, right, WRITTEN.get(type(operator), ""))
             if place is not None:
                 yield edit_at(code.answer, *place, SWAPPED[type(operator)], NAME)
 
 
-def _operator(code: Code, left: ast.expr, right: ast.expr, written: str) -> tuple[int, int] | None:
-    """Where a comparison's operator stands between its sides; None where something else stands there, too."""
-    start = code.end(left)
-    gap = code.answer[start : code.start(right)]
-    found = re.fullmatch(rf"[)\s]*({written})[(\s]*", gap) if written else None
-    return (start + found.start(1), start + found.end(1)) if found else None
-
-
 def _shifts(code: Code, bound: ast.expr) -> Iterator[Edit]:
     """The bound one lower and one higher, with as few characters changed as possible."""
-    value = integer(bound)
-    if value is not None:
-        yield from _shifted_number(code, bound, value)
+    if integer(bound) is not None:
+        yield from moved_number(code, bound, NAME)
     elif isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Add | ast.Sub):
         yield from _shifted_sum(code, bound)
     elif isinstance(bound, _TIGHT) or (isinstance(bound, ast.BinOp) and isinstance(bound.op, ast.Mult | ast.FloorDiv)):
@@ -93,17 +84,9 @@ def _shifted_sum(code: Code, bound: ast.BinOp) -> Iterator[Edit]:
     if right == 1 and re.fullmatch(r"[ \t]*[+-][ \t]*", gap):  # no parenthesis stands between
         yield edit_at(code.answer, code.end(bound.left), code.end(bound), "", NAME)
     elif right is not None and right != 1:
-        yield from _shifted_number(code, bound.right, right)
+        yield from moved_number(code, bound.right, NAME)
     elif right is None:
         yield from _added(code, bound)
-
-
-def _shifted_number(code: Code, number: ast.expr, value: int) -> Iterator[Edit]:
-    if code.source(number) != str(value):  # 0x10, 1_000, - 1: rare, and a rewrite would change more than the value
-        return
-    for shifted in (value - 1, value + 1):
-        if (shifted < 0) == (value < 0) or value == 0:
-            yield edit_at(code.answer, code.start(number), code.end(number), str(shifted), NAME)
 
 
 def _added(code: Code, bound: ast.expr) -> Iterator[Edit]:

@@ -9,17 +9,17 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pyflakes import checker, messages
+from pyflakes import messages
 
 from pipeline.errors.answers import Code, code_of, program_of
 from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.compiling import sound_code
+from pipeline.errors.imports import Import, bound, flagged
 from pipeline.records import FunctionTest
 from pipeline.sandbox.run import Execution
 from pipeline.spans import Edit, edit_at
 
 NAME = "omitting-necessary-imports"
-
-Import = ast.Import | ast.ImportFrom
 
 
 class OmittedImports:
@@ -54,9 +54,9 @@ class OmittedImports:
     def recognise(
         self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
     ) -> Finding | Unscored:
-        code = code_of(response)
-        if code is None:
-            return Unscored("the answer holds no Python that parses")
+        code = sound_code(response)
+        if isinstance(code, str):
+            return Unscored(code)
         found = undefined(code)
         certain = [name for name in found if name.certain]
         if found and not certain:
@@ -79,9 +79,7 @@ class Undefined:
 
 def undefined(code: Code) -> list[Undefined]:
     """What pyflakes calls undefined, in order of position; after `import *`, what only that could give."""
-    kinds = (messages.UndefinedName, messages.ImportStarUsage)
-    tree = ast.parse(code.text)  # pyflakes writes into the tree
-    found = [message for message in checker.Checker(tree).messages if isinstance(message, kinds)]
+    found = flagged(code, messages.UndefinedName, messages.ImportStarUsage)
     return sorted((_undefined(code, message) for message in found), key=lambda name: name.start)
 
 
@@ -117,12 +115,12 @@ def _omissions(code: Code, statement: Import, used: set[str]) -> Iterator[Edit]:
     names = statement.names
     if len(names) == 1:
         place = code.whole_lines(statement)
-        if place is not None and _bound(names[0]) in used:
+        if place is not None and bound(names[0]) in used:
             yield edit_at(code.answer, *place, "", NAME)
         return
     for index, alias in enumerate(names):
         start, end = _with_comma(code, names, index)
-        if _bound(alias) in used and "#" not in code.answer[start:end]:
+        if bound(alias) in used and "#" not in code.answer[start:end]:
             yield edit_at(code.answer, start, end, "", NAME)
 
 
@@ -131,7 +129,3 @@ def _with_comma(code: Code, names: list[ast.alias], index: int) -> tuple[int, in
     if index + 1 < len(names):
         return code.start(names[index]), code.start(names[index + 1])
     return code.end(names[index - 1]), code.end(names[index])
-
-
-def _bound(alias: ast.alias) -> str:
-    return alias.asname or alias.name.partition(".")[0]

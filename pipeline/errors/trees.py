@@ -1,7 +1,8 @@
 """Compares an answer's syntax tree with the good answer's, and finds the ways in which they may differ.
 
 Names of local variables, docstrings, comments, annotations, imports and error messages are free. What is left must be
-equal but for boundaries that are off by one and guards that are missing; anything else makes two answers incomparable.
+equal but for boundaries that are off by one, guards that are missing and base cases that are wrong or missing; anything
+else makes two answers incomparable.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Literal
 from pipeline.errors.answers import Code, code_of, functions, integer
 from pipeline.errors.base import Unscored
 from pipeline.errors.boundaries import bounds
+from pipeline.errors.compiling import sound_code
 from pipeline.errors.guards import default_keyword, fallback, is_docstring, looked_up, opening_guards, plain_try
+from pipeline.errors.recursion import Exits
+from pipeline.errors.wrong_exits import WRONG, is_wrong_value
 
 MOST_STEPS = 50_000
 """Nodes compared before two trees count as incomparable: nested fallbacks can be matched in exponentially many ways."""
@@ -22,27 +26,38 @@ MOST_STEPS = 50_000
 IGNORED = frozenset({"ctx", "annotation", "returns", "type_comment", "kind"})
 
 
+BOUNDARIES = ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE})
+
+Kind = Literal["boundary", "guard", "base case"]
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference, at ``answer[start:end]``; where something is missing, the place where it should be."""
+    """One difference, at ``answer[start:end]``; where something is missing, the place where it should be.
 
-    kind: Literal["boundary", "guard"]
+    `base_case`: it lies in the base case of a recursion, whatever its kind.
+    """
+
+    kind: Kind
     explanation: str
     start: int
     end: int
+    base_case: bool = False
 
 
 Differences = list[Difference] | None
-"""None: the trees differ in more than boundaries and guards."""
+"""None: the trees differ in more than boundaries, guards and base cases."""
 
 
 def compare_answers(response: str, reference: str | None) -> list[Difference] | Unscored:
     """The differences of an answer from the good answer to the same prompt, in order of position."""
     if reference is None:
         return Unscored("there is no good answer to compare with")
-    good, code = code_of(reference), code_of(response)
-    if good is None or code is None:
-        return Unscored(f"the {'good answer' if good is None else 'answer'} holds no Python that parses")
+    good, code = code_of(reference), sound_code(response)
+    if good is None:
+        return Unscored("the good answer holds no Python that parses")
+    if isinstance(code, str):
+        return Unscored(code)
     found = Comparison(_with_plain_names(good), _with_plain_names(code)).run()
     if found is None:
         return Unscored("the answer is built differently from the good one")
@@ -56,6 +71,7 @@ class Comparison:
         self.good, self.code = good, code
         self.bounds = {*bounds(good.nodes), *bounds(code.nodes)}
         self.guards = set(opening_guards(good.tree))
+        self.exits = Exits(good.tree)
         self.steps = 0
 
     def run(self) -> Differences:
@@ -72,6 +88,8 @@ class Comparison:
             return [self.difference("boundary", good, node)]
         if self.lost_fallback(good, node):
             return [self.difference("guard", good, node)]
+        if self.wrong_exit(good, node):
+            return [self.difference("base case", good, node)]
         return None
 
     def same_kind(self, good: ast.AST, node: ast.AST) -> Differences:
@@ -115,12 +133,16 @@ class Comparison:
         if sides is None or len(good.ops) != len(node.ops):
             return None
         pairs = [(type(left), type(right)) for left, right in zip(good.ops, node.ops, strict=True)]
-        if any(
-            left is not right and {left, right} not in ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE}) for left, right in pairs
-        ):
+        moved = [(left, right) for left, right in pairs if left is not right]
+        if not moved:
+            return sides
+        if sides:  # `n < 2` for `n <= 1`
             return None
-        moved = any(left is not right for left, right in pairs)
-        return [*sides, self.difference("boundary", good, node)] if moved else sides
+        if all({left, right} in BOUNDARIES for left, right in moved):
+            return [self.difference("boundary", good, node)]
+        if good in self.exits.tests and all(right in WRONG.get(left, ()) for left, right in moved):
+            return [self.difference("base case", good, node)]
+        return None
 
     def is_shifted(self, good: ast.AST, node: ast.AST) -> bool:
         """Whether two boundaries differ by one, in a constant or as `x` from `x + 1` and `x - 1`."""
@@ -153,34 +175,69 @@ class Comparison:
         bare = ast.Call(good.func, good.args, good.keywords[:-1])
         return self.same_kind(bare, node) == []
 
-    def statements(self, good: list[ast.stmt], body: list[ast.stmt]) -> Differences:
-        """Two bodies in step; a guard or a `try` that only the good one has is a difference, others end it."""
+    def wrong_exit(self, good: ast.AST, node: ast.AST) -> bool:
+        """Whether a base case tests or gives something wrong, or a conditional expression has lost its base case."""
+        kept = self.exits.sides.get(good)
+        if kept is not None and self.nodes(kept, node) == []:
+            return True
+        if good in self.exits.values and isinstance(good, ast.expr):
+            return is_wrong_value(good, node)
+        if good not in self.exits.tests:
+            return False
+        if isinstance(good, ast.UnaryOp) and isinstance(good.op, ast.Not):
+            return self.nodes(good.operand, node) == []
+        left, right = integer(_expression(good)), integer(_expression(node))
+        return left is not None and right is not None
+
+    def statements(
+        self, good: list[ast.stmt], body: list[ast.stmt], whole: list[ast.stmt] | None = None
+    ) -> Differences:
+        """Two bodies in step; a guard, a base case or a `try` that only the good one has is a difference.
+
+        `whole` is the body that these statements are the end of.
+        """
+        whole = whole or body
         left, right = _that_count(good), _that_count(body)
         found: list[Difference] = []
         while left:
+            if left[0] in self.exits.branches:
+                rest = self.from_base_case(left, right, whole)
+                return None if rest is None else [*found, *rest]
             inner = self.nodes(left[0], right[0]) if right else None
             if inner is not None:
                 found, left, right = found + inner, left[1:], right[1:]
             elif left[0] in self.guards:
-                found.append(self.missing(left[0], body, right))
+                found.append(self.missing("guard", left[0], whole, right))
                 left = left[1:]
             elif (attempt := plain_try(left[0])) is not None:
-                rest = self.statements([*attempt.body, *left[1:]], right)
-                return None if rest is None else [*found, self.missing(attempt, body, right), *rest]
+                rest = self.statements([*attempt.body, *left[1:]], right, whole)
+                return None if rest is None else [*found, self.missing("guard", attempt, whole, right), *rest]
             else:
                 return None
         return None if right else found
 
-    def missing(self, guard: ast.stmt, body: list[ast.stmt], right: list[ast.stmt]) -> Difference:
-        place = self.code.start(right[0]) if right else self.code.end(body[-1]) if body else 0
-        opening = self.good.source(guard).splitlines()[0]
-        return Difference("guard", f"`{opening}` of the good answer is missing", place, place)
+    def from_base_case(self, left: list[ast.stmt], right: list[ast.stmt], whole: list[ast.stmt]) -> Differences:
+        """The rest of two bodies where the good one has a base case: in step or without it, whichever differs less."""
+        inner = self.nodes(left[0], right[0]) if right else None
+        rest = self.statements(left[1:], right[1:], whole) if inner is not None else None
+        in_step = [*inner, *rest] if inner is not None and rest is not None else None
+        if in_step == []:
+            return []
+        kept = self.statements([*self.exits.branches[left[0]], *left[1:]], right, whole)
+        kind: Kind = "guard" if left[0] in self.guards else "base case"
+        without = [self.missing(kind, left[0], whole, right), *kept] if kept is not None else None
+        return min((way for way in (in_step, without) if way is not None), key=len, default=None)
 
-    def difference(self, kind: Literal["boundary", "guard"], good: ast.AST, node: ast.AST) -> Difference:
+    def missing(self, kind: Kind, statement: ast.stmt, body: list[ast.stmt], right: list[ast.stmt]) -> Difference:
+        place = self.code.start(right[0]) if right else self.code.end(body[-1]) if body else 0
+        opening = self.good.source(statement).splitlines()[0]
+        explanation = f"`{opening}` of the good answer is missing"
+        return Difference(kind, explanation, place, place, statement in self.exits)
+
+    def difference(self, kind: Kind, good: ast.AST, node: ast.AST) -> Difference:
         here, there = self.code.source(node), self.good.source(good)
-        return Difference(
-            kind, f"`{here}` where the good answer has `{there}`", self.code.start(node), self.code.end(node)
-        )
+        explanation = f"`{here}` where the good answer has `{there}`"
+        return Difference(kind, explanation, self.code.start(node), self.code.end(node), good in self.exits)
 
 
 def _expression(node: ast.AST) -> ast.expr | None:

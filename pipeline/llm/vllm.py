@@ -1,5 +1,8 @@
 """The vLLM engine: one process, one engine, many models of one architecture by reloading weights.
 
+An engine serves whole models or LoRA adapters, as its first model is. Adapters are not merged: the base's weights are
+loaded, and each request names the adapter.
+
 Only actors import this. The engine seeds the global random state and changes os.environ, so it never shares a process
 with training.
 """
@@ -11,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipeline.adapters import locate
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -41,6 +46,14 @@ class Completion:
     completion_tokens: int
 
 
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def served_rank(rank: int) -> int:
+    """The rank with which an engine serves an adapter: vLLM pads it with zeros to one of its own."""
+    return min(served for served in SERVED_RANKS if served >= rank)
+
+
 class Engine:
     """A vLLM engine that holds one model at a time."""
 
@@ -48,25 +61,40 @@ class Engine:
         os.environ.update(ENVIRONMENT, OMP_NUM_THREADS=str(threads))
         from vllm import LLM
 
-        self.model = model
+        files = locate(model)
+        self.weights = files.weights
+        self.adapters: list[Path] = []
+        self.request: Any = None
         self.llm = LLM(
-            model=str(model),
+            model=str(files.weights),
             max_model_len=max_length,
             dtype=dtype,
             enforce_eager=True,
             trust_remote_code=False,
             load_format="safetensors",
             disable_log_stats=True,
+            **({"enable_lora": True, "max_lora_rank": served_rank(files.rank)} if files.adapter else {}),
         )
+        self.load(model)
 
     def load(self, model: Path) -> None:
-        """Make this the model that answers. Its architecture and vocabulary are those of the first."""
-        if model == self.model:
-            return
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
-        self.llm.collective_rpc(_renew_cpu_kernels)
-        self.llm.reset_prefix_cache()
-        self.model = model
+        """Make this the model that answers. Architecture, vocabulary and served rank are those of the first."""
+        files = locate(model)
+        if files.weights != self.weights:
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(files.weights)})
+            self.llm.collective_rpc(_renew_cpu_kernels)
+            self.llm.reset_prefix_cache()
+            self.weights = files.weights
+        self.request = self._request(files.adapter) if files.adapter else None
+
+    def _request(self, adapter: Path) -> Any:
+        """Names the adapter to vLLM, which knows adapters by positive numbers."""
+        from vllm.lora.request import LoRARequest
+
+        if adapter not in self.adapters:
+            self.adapters.append(adapter)
+        number = self.adapters.index(adapter) + 1
+        return LoRARequest(f"adapter-{number}", number, str(adapter))
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Answers to prompts given as token ids, in their order."""
@@ -79,7 +107,7 @@ class Engine:
             seed=sampling.seed,
         )
         requests: Any = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        outputs = self.llm.generate(requests, parameters, use_tqdm=False)
+        outputs = self.llm.generate(requests, parameters, use_tqdm=False, lora_request=self.request)
         return [
             Completion(
                 text=output.outputs[0].text,

@@ -8,7 +8,7 @@ from random import Random
 from typing import TypeVar
 
 from pipeline import spans
-from pipeline.errors import ERROR_TYPES
+from pipeline.errors import ERROR_TYPES, base_cases, syntax_errors, unused_imports
 from pipeline.errors.answers import code_of
 from pipeline.errors.base import ErrorType, Execute, Verification
 from pipeline.failures import UserError, nearest
@@ -23,6 +23,14 @@ CANDIDATES = 6
 
 CANDIDATES_PER_TYPE = 3
 """Sites tried of one type before the next has its turn, so that one type's hard sites do not use up the record."""
+
+COUNTS_AS = {base_cases.NAME: 0.25, syntax_errors.NAME: 3.0, unused_imports.NAME: 3.0}
+"""Types whose number of sites says nothing about how rare they are, and the number that they are drawn with instead.
+
+Syntax errors and unused imports fit everywhere; a base case has many ways of being wrong, but few rows have one. With
+these numbers the types come out nearly even on the built-in corpus: of 200 rows 32 to 38 each, but for the base case,
+which gets 21 of the 25 rows that have one.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator
     """A few sites of each type in turn; what one type leaves of the budget, the next ones get."""
     left = CANDIDATES
     rest: list[tuple[ErrorType, Edit]] = []
-    for kind, sites in _types_in_turn(record, kinds, seed):
+    for kind, sites in types_in_turn(record, kinds, seed):
         now = sites[: min(CANDIDATES_PER_TYPE, left)]
         rest += [(kind, edit) for edit in sites[len(now) :]]
         left -= len(now)
@@ -80,17 +88,18 @@ def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator
     yield from rest[:left]
 
 
-def _types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
+def types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
     """The types in a random order with their sites in a random order. A type with few sites tends to come first.
 
     Off-by-one has sites almost everywhere, an import one at most: with equal chances it would take most of the rows. So
-    a type of n sites has weight 1/n (weighted draw without replacement: Efraimidis and Spirakis 2006, key u^(1/w)).
+    a type of n sites has weight 1/n (weighted draw without replacement: Efraimidis and Spirakis 2006, key u^(1/w)),
+    but for those of `COUNTS_AS`.
     """
     draw = Random(f"{seed}:{record.id}")
     keyed = []
     for kind in kinds:
         sites = _shuffled(kind.propose(record.response), f"{seed}:{record.id}:{kind.name}")
-        keyed.append((draw.random() ** max(1, len(sites)), kind, sites))
+        keyed.append((draw.random() ** COUNTS_AS.get(kind.name, max(1, len(sites))), kind, sites))
     keyed.sort(key=lambda item: item[0], reverse=True)
     return [(kind, sites) for _, kind, sites in keyed]
 

@@ -9,6 +9,7 @@ import pytest
 from eval.scorers import SCORERS
 from eval.scorers.errors import score_errors
 from eval.scorers.execution import SHOWN, compile_error, explain, score_execution
+from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import Finding, Unscored
 from pipeline.records import FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox.run import Execution, Outcome
@@ -155,6 +156,21 @@ def test_one_score_per_error_type_with_the_place_and_the_reason():
         ScoreRecord("p1", "errors/imports", 0.0, "absent: every import is used"),
         ScoreRecord("p1", "errors/comments", None, "unscored: there is no reference"),
     ]
+
+
+def errors_in(answer: str) -> dict[str, float | None]:
+    found = SCORERS["errors"](record(answer, reference=GOOD))
+    return {score.metric.removeprefix("errors/"): score.value for score in found}
+
+
+def test_every_error_type_is_scored():
+    assert errors_in(GOOD) == dict.fromkeys(ERROR_TYPES, 0.0)
+    assert errors_in(code("import os\ndef halve(n):\n    return n // 2"))["unused-imports"] == 1.0
+
+
+@pytest.mark.parametrize("answer", [GOOD.replace("n):", "n)"), GOOD + "\n\n" + code("halve(4")])
+def test_of_code_that_does_not_compile_nothing_but_that_is_known(answer):
+    assert errors_in(answer) == {name: 1.0 if name == "minor-syntax-errors" else None for name in ERROR_TYPES}
 
 
 @pytest.mark.parametrize("reference, expected", [("the good answer", "the good answer"), ("", None)])

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from small_run import ROOT, Finished, command, last_log, run_to_the_end
+from small_run import LORA, ROOT, SMALL, Finished, command, last_log, run_to_the_end
 
 from pipeline.store import file_hash, read_manifest
 
@@ -51,26 +51,38 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_run_goes_on_and_leaves_the_same_bytes(stage: str, small: Finished, tmp_path: Path) -> None:
-    nodes, moment = STAGES[stage]
+    kill_and_run_again(small, *STAGES[stage], tmp_path)
+
+
+def test_a_killed_adapter_goes_on_too(adapters: Finished, tmp_path: Path) -> None:
+    """Its checkpoint holds the adapter alone, and dropout goes on with each rank's own random state."""
+    kill_and_run_again(adapters, ["adapter/1"], steps("adapter/1", 6), tmp_path, LORA)
+
+
+def kill_and_run_again(
+    done: Finished, nodes: list[str], moment: Callable[[Directory], bool], tmp_path: Path, experiment: Path = SMALL
+) -> None:
+    """Make nodes of a finished run anew in a copy of its store, with a kill on the way, and compare."""
     store, runs = tmp_path / "store", tmp_path / "runs"
-    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(done.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
 
     def directory(node: str) -> Path:
-        return store / small.directory(node).relative_to(small.store.root)
+        return store / done.directory(node).relative_to(done.store.root)
 
     for node in nodes:
         shutil.rmtree(directory(node))
-    kill_when(lambda: moment(directory), store, runs)
+    kill_when(lambda: moment(directory), store, runs, experiment)
     assert read_manifest(directory(nodes[0])) is None or read_manifest(directory(nodes[-1])) is None
 
-    run_to_the_end(store, runs)
+    run_to_the_end(store, runs, experiment)
     for node in nodes:
-        assert results_of(directory(node)) == results_of(small.directory(node)), node
+        assert results_of(directory(node)) == results_of(done.directory(node)), node
 
 
-def kill_when(moment: Callable[[], bool], store: Path, runs: Path) -> None:
+def kill_when(moment: Callable[[], bool], store: Path, runs: Path, experiment: Path) -> None:
     """Start the command and SIGKILL the driver as soon as the moment has come."""
-    process = subprocess.Popen(command(store, runs), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    program = command(store, runs, experiment)
+    process = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not moment():
         assert process.poll() is None, f"the run ended before the kill\n{last_log(runs)}"

@@ -21,6 +21,7 @@ from eval.scorers import SCORERS
 from eval.scorers.stage import ScoreStage
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
+from pipeline.errors import ERROR_TYPES
 from pipeline.nodes import split_by_prompt
 from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
@@ -42,9 +43,22 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (1, "fb3173e83379ac496088"),
+    "score": (2, "ee88595a8795ece2ce8e"),
     "compare": (2, "0fd65c5301d807c99c7b"),
 }
+
+TYPE_PINS = {
+    "off-by-one-errors": "8c9ddafd91b44039bd42",
+    "improper-handling-of-edge-cases": "e45006cf1ae3ab616098",
+    "incorrect-base-case-in-recursion": "0da1ec4b5921d7fec0da",
+    "minor-syntax-errors": "360f55d71d0b77c5dc97",
+    "unused-imports": "a5d84b8b1c226c41b656",
+    "omitting-necessary-imports": "2d2574a4bf9a0f829948",
+}
+"""What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
+
+BEHAVIOURAL = ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
+"""The types of `configs/recovery.yaml`. Named, they give the same rows however many other types there are."""
 
 MASKS = ("response", "granular", "granular-one-sided", "random")
 
@@ -56,7 +70,7 @@ def rows() -> list[QARecord]:
 
 @cache
 def broken() -> list[CorruptionRecord]:
-    return EmbedStage((), 0)(rows())[0]
+    return EmbedStage(BEHAVIOURAL, 0)(rows())[0]
 
 
 @cache
@@ -67,6 +81,10 @@ def pairs() -> list[PreferenceRecord]:
 @cache
 def scored() -> list[ScoredRecord]:
     return ScoreStage(tuple(SCORERS))([answer(record) for record in broken()[:10]])[0]
+
+
+def scored_of_all_types() -> list[ScoredRecord]:
+    return ScoreStage(tuple(SCORERS))([answer(record) for record in EmbedStage((), 0)(rows())[0][:12]])[0]
 
 
 def answer(record: CorruptionRecord) -> GenerationRecord:
@@ -130,7 +148,8 @@ def generate_output() -> Any:
 
 
 def compare_output() -> Any:
-    scores = [score for record in scored() for score in record.scores]
+    metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
+    scores = [score for record in scored() for score in record.scores if score.metric in metrics]
     arms = [
         ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
@@ -147,7 +166,7 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "sft": sft_output,
     "preference": preference_output,
     "generate": generate_output,
-    "score": lambda: [record.to_row() for record in scored()],
+    "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
     "compare": compare_output,
 }
 
@@ -161,3 +180,14 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
     pinned_version, pinned = PINS[kind]
     assert KINDS[kind].version == pinned_version, "the version was raised: pin the new hash with it"
     assert content_key(OUTPUTS[kind]()) == pinned, f"the output of {kind} changed: raise its version and pin this hash"
+
+
+@pytest.mark.parametrize("name", TYPE_PINS)
+def test_what_an_error_type_makes_changes_only_with_the_version_of_embed(name: str) -> None:
+    fitting = [row for row in rows() if ERROR_TYPES[name].propose(row.response)][:3]
+    made = content_key([record.to_row() for record in EmbedStage((name,), 0)(fitting)[0]])
+    assert made == TYPE_PINS[name], "raise the version of embed and pin this hash"
+
+
+def test_every_error_type_is_pinned() -> None:
+    assert list(TYPE_PINS) == list(ERROR_TYPES)

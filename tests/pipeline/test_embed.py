@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,16 +13,25 @@ from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
 from pipeline.sandbox.run import Execution, Outcome, execute
+from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
-from pipeline.stages.embed import CANDIDATES, embed
+from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
 
 ALL = tuple(ERROR_TYPES)
+EXECUTED = tuple(name for name, kind in ERROR_TYPES.items() if kind.level == "executed")
+"""What cannot be shown without running it; syntax errors and unused imports find a place in any code."""
+
 CODE = """import math
 
 def f(xs):
     if not xs:
         return 0
-    return math.prod(xs[1:])
+    return math.prod(xs[1:]) + nothing(len(xs))
+
+def nothing(n):
+    if n < 1:
+        return 0
+    return nothing(n - 1)
 """
 TESTS = (
     FunctionTest.of("f", [], expected=0),
@@ -38,14 +48,24 @@ def test_a_record_gets_one_verified_error() -> None:
     made = embed(record(), ALL, 0, execute)
     assert isinstance(made, CorruptionRecord)
     assert len(made.edits) == 1 and made.edits[0].error_type in ALL
-    assert made.verification.startswith("executed: ")
+    assert made.verification.startswith(f"{ERROR_TYPES[made.edits[0].error_type].level}: ")
     assert CorruptionRecord.from_row(made.to_row()) == made
 
 
 def test_the_seed_and_the_id_decide_and_nothing_else() -> None:
-    made = [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(12)]
-    assert made == [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(12)]
+    made = [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(24)]
+    assert made[:6] == [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(6)]
     assert {item.edits[0].error_type for item in made if isinstance(item, CorruptionRecord)} == set(ALL)
+
+
+def test_the_types_come_out_nearly_even_on_the_built_in_corpus() -> None:
+    kinds = [error_type(name) for name in ALL]
+    first: Counter[str] = Counter()
+    for row in build(120, 0):
+        first[next(kind.name for kind, sites in types_in_turn(row, kinds, 0) if sites)] += 1
+    rarest = "incorrect-base-case-in-recursion"  # one row in eight has a recursion
+    assert all(10 <= count <= 35 for count in first.values()), first
+    assert set(first) == set(ALL) and min(first, key=first.__getitem__) == rarest
 
 
 def counting(outcome: Outcome) -> tuple[list[str], object]:
@@ -61,7 +81,7 @@ def counting(outcome: Outcome) -> tuple[list[str], object]:
 def test_the_good_answer_runs_once_and_candidates_are_few() -> None:
     code = "def f(xs):\n" + "".join(f"    y = xs[{number}]\n" for number in range(3, 20)) + "    return 1\n"
     seen, run = counting(Outcome("1"))
-    made = embed(record(code, (FunctionTest.of("f", [1], expected=1),)), ALL, 0, run)  # type: ignore[arg-type]
+    made = embed(record(code, (FunctionTest.of("f", [1], expected=1),)), EXECUTED, 0, run)  # type: ignore[arg-type]
     assert isinstance(made, Reject) and made.reason == "nothing-confirmed"
     assert "equivalent" in made.detail
     assert len(seen) == len(set(seen)) == 1 + CANDIDATES
@@ -79,7 +99,7 @@ def test_the_good_answer_runs_once_and_candidates_are_few() -> None:
     ],
 )
 def test_rows_that_cannot_be_used_have_a_reason(row: QARecord, reason: str) -> None:
-    made = embed(row, ALL, 0, execute)
+    made = embed(row, EXECUTED, 0, execute)
     assert isinstance(made, Reject)
     assert (made.id, made.reason) == ("row-1", reason)
     assert table_of([made], REJECTED).num_rows == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.answers import blocks, code_of, program_of
+from pipeline.errors.compiling import sound_code
 
 FENCE = "```"
 
@@ -101,6 +102,15 @@ def f({name}, other=None):
 {tab}while limit <= {number}:
 {tab}{tab}limit += 1  # {name} {text}
 {tab}return Counter(again[1:]), '{text}', {name}[0] if {name} else None, re.sub('{text}', '', '')
+
+class Tree:
+{tab}def depth(self, {name}):
+{tab}{tab}if {name} is None or {name} == {number}: return {number} # 🎉
+{tab}{tab}elif not {name}:
+{tab}{tab}{tab}return []
+{tab}{tab}else:
+{tab}{tab}{tab}# {text}
+{tab}{tab}{tab}return self.depth({name}[1:])
 """
 
 
@@ -114,17 +124,17 @@ def answers(draw: st.DrawFn) -> str:
     return answer.replace("\n", draw(BREAKS))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(answers())
 def test_every_proposed_edit_is_exact_and_can_be_undone(answer: str) -> None:
     proposed = {name: kind.propose(answer) for name, kind in ERROR_TYPES.items()}
-    assert [len(edits) > 3 for edits in proposed.values()] == [True] * 3
+    assert all(len(edits) > 3 for edits in proposed.values())
     for name, edits in proposed.items():
         assert edits == sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
         assert len(set(edits)) == len(edits)
         for edit in edits:
             bad = spans.apply([edit], answer)
-            assert bad != answer and code_of(bad) is not None, edit
+            assert bad != answer and (sound_code(bad) != code_of(bad)) == (name == "minor-syntax-errors"), edit
             assert spans.apply(spans.inverse([edit], answer), bad) == answer
             (chosen,), (rejected,) = spans.spans_of([edit], answer)
             assert answer[chosen.start : chosen.end] == chosen.text

@@ -19,6 +19,15 @@ from pipeline.records import FunctionTest
 from pipeline.sandbox.run import execute
 from pipeline.spans import Edit
 
+KNOWN_FLAWS = {("unused-imports", f"HumanEval/{number}") for number in (9, 11, 19)}
+"""Solutions that really import what they do not use."""
+
+STILL_COMPILES = ("HumanEval/142", 47, "minor-syntax-errors")
+"""A docstring whose first quote is not missed, since quotes inside it make up for that. Verification refuses it."""
+
+MOST_EDITS = {"executed": 100, "static": 4}
+"""Edits tried of one type on one solution: it has some thirty places for a syntax error."""
+
 HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval.jsonl.gz"
 
 
@@ -46,7 +55,7 @@ def recognised(kind: str, code: str, reference: str | None = None) -> Finding | 
     return ERROR_TYPES[kind].recognise(fenced(code), reference=fenced(reference) if reference is not None else None)
 
 
-OFF, EDGE, IMPORT = ERROR_TYPES
+OFF, EDGE, BASE, SYNTAX, UNUSED, IMPORT = ERROR_TYPES
 F = FunctionTest.of
 
 
@@ -342,6 +351,7 @@ def test_what_a_star_import_may_give_is_unscored() -> None:
 
 def test_an_error_of_one_type_is_not_taken_for_another() -> None:
     code = "import math\ndef f(xs):\n    if not xs:\n        return 0\n    return math.prod(xs[1:])\n"
+    code += "def g(n):\n    if n == 0:\n        return 1\n    return n * g(n - 1)\n"
     for kind in ERROR_TYPES:
         for bad in broken(kind, code):
             present = {other for other in ERROR_TYPES if getattr(recognised(other, bad, code), "present", None)}
@@ -356,11 +366,15 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
     for row in rows:
         answer = fenced(row["prompt"] + row["canonical_solution"])
         for name, kind in ERROR_TYPES.items():
-            assert not kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
-            for edit in kind.propose(answer):
+            alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
+            assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
+            for edit in kind.propose(answer)[: MOST_EDITS[kind.level]]:
                 bad = spans.apply([edit], answer)
-                assert code_of(bad) is not None, (row["task_id"], edit)
+                if (row["task_id"], edit.start, name) == STILL_COMPILES:
+                    continue
+                assert (code_of(bad) is None) == (name == SYNTAX), (row["task_id"], edit)
                 assert spans.apply(spans.inverse([edit], answer), bad) == answer
                 assert kind.recognise(bad, reference=answer).present, (row["task_id"], edit)  # type: ignore[union-attr]
                 found[name] += 1
-    assert len(rows) == 164 and min(found.values()) > 30 and found[OFF] > 500
+    assert len(rows) == 164 and found[BASE] > 10 and found[OFF] > 500
+    assert min(found[name] for name in ERROR_TYPES if name != BASE) > 30

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.contract import Work
+from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
 from pipeline.nodes import SHARD_ROWS as SHARD_BOUNDS
-from pipeline.nodes import Source, SourceConfig, split_by_prompt
+from pipeline.nodes import EmbedConfig, Source, SourceConfig, split_by_prompt
 from pipeline.records import REJECTED, PreferenceRecord, QARecord
 from pipeline.shards import count_rows, read_records, read_shard, shard_paths
 from pipeline.store import read_manifest, verify
@@ -203,3 +204,15 @@ def test_a_source_offers_train_and_the_splits_it_was_given():
 def test_splits_that_make_no_sense_are_refused(splits):
     with pytest.raises(ValueError, match=r"train|at least one row"):
         SourceConfig(kind="source", **{"from": "builtin", "splits": splits})
+
+
+@pytest.mark.parametrize("keys", [{}, {"error_types": []}])
+def test_the_default_error_types_are_written_out_so_that_they_are_part_of_the_key(keys):
+    config = EmbedConfig.model_validate({"kind": "embed", "input": "qa", **keys})
+    assert config.error_types == list(ERROR_TYPES)
+    assert config.model_dump(mode="json")["error_types"] == list(ERROR_TYPES)
+
+
+def test_named_error_types_stay_as_they_are():
+    config = EmbedConfig.model_validate({"kind": "embed", "input": "qa", "error_types": ["unused-imports"]})
+    assert config.error_types == ["unused-imports"]

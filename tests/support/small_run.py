@@ -14,6 +14,7 @@ from pipeline.store import Manifest, Store
 
 ROOT = Path(__file__).parents[2]
 SMALL = ROOT / "tests" / "assets" / "small.yaml"
+LORA = ROOT / "tests" / "assets" / "lora.yaml"
 CACHE = ROOT / ".cache" / "tests"
 
 
