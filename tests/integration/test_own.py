@@ -109,10 +109,20 @@ def test_the_same_training_again_is_in_the_store_and_another_one_replaces_nothin
     before = (FOLDER / "model" / "model.safetensors").stat().st_mtime_ns
     command = ["train", reference, "--pairs", "broken-annotated.json", "--loss", "tdpo2", "--mask", "granular"]
     again = kintsugi(*command, "--lr", "1e-4", "--batch-size", "4", "-o", "model")
-    assert again.count("in the store") == 2
+    assert again.count("in the store") == 3
     refused = kintsugi(*command, "--lr", "2e-4", "--batch-size", "4", "-o", "model", code=2)
     assert "model: this exists already." in refused
     assert (FOLDER / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_an_adapter_is_trained_on_from_its_directory_and_answers(trained: str) -> None:
+    options = ["--pairs", "broken-annotated.json", "--loss", "dpo", "--lora-rank", "2", "--batch-size", "8"]
+    kintsugi("train", "model", *options, "-o", "adapter")
+    settings = json.loads((FOLDER / "adapter" / "adapter_config.json").read_text())
+    assert (settings["r"], settings["base_model_name_or_path"]) == (2, str(FOLDER / "model"))
+    assert kintsugi("train", "model", *options, "-o", "adapter").count("in the store") == 3
+    printed = kintsugi("eval", "adapter", "--prompts", "qa.json", "--max-tokens", "16", "--limit", "4")
+    assert "adapter" in printed
 
 
 def test_generate_writes_an_answer_for_each_prompt(trained: str) -> None:

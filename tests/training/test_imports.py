@@ -9,6 +9,7 @@ from kintsugi.console import Screen
 from kintsugi.execute import Place, execute
 from kintsugi.experiment import load
 from kintsugi.graph import build
+from pipeline.adapters import base_of, locate, write_adapter_config
 from pipeline.failures import UserError
 from pipeline.store import Store, read_manifest, verify
 from training import tiny
@@ -118,3 +119,57 @@ def test_what_cannot_be_fetched_is_the_environments_fault(offline_cache):
         downloaded("someone/missing")
     assert (caught.value.kind, caught.value.where) == ("environment", "someone/missing")
     assert Path(downloaded("someone/something")) == offline_cache
+
+
+# Adapters
+
+
+@pytest.fixture(scope="module")
+def adapter(directory, tmp_path_factory):
+    """A LoRA adapter of the model, as peft saves one: with the path of its base and without a tokenizer."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    place = tmp_path_factory.mktemp("adapters") / "mine"
+    base = AutoModelForCausalLM.from_pretrained(directory)
+    get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"])).save_pretrained(place)
+    return place
+
+
+def test_an_adapter_is_imported_with_its_base_and_a_tokenizer(tmp_path, adapter, directory):
+    from transformers import AutoTokenizer
+
+    found = made(tmp_path, adapter)
+    files = locate(found)
+    assert (files.weights, files.adapter, files.rank) == (directory, found, 4)
+    assert (found / "adapter_model.safetensors").readlink() == adapter / "adapter_model.safetensors"
+    assert len(AutoTokenizer.from_pretrained(found)) == len(AutoTokenizer.from_pretrained(directory))
+    assert verify(found) == []
+
+
+def test_an_adapter_without_its_base_or_its_weights_is_told(tmp_path, adapter):
+    import shutil
+
+    moved = tmp_path / "moved"
+    shutil.copytree(adapter, moved)
+    config = json.loads((moved / "adapter_config.json").read_text())
+    (moved / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "../gone"}))
+    with pytest.raises(UserError, match=r"gone' is no node, no model directory and no Hugging Face name"):
+        graph(tmp_path, moved)
+    (moved / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"the adapter lacks adapter_model\.safetensors"):
+        graph(tmp_path, moved)
+
+
+def test_the_name_of_a_base_holds_wherever_the_adapter_is_written(tmp_path, adapter, directory):
+    """In the store a base is named relative to the adapter, and may itself be links to a model elsewhere."""
+    store = tmp_path / "store" / "models"
+    (store / "base").mkdir(parents=True)
+    (store / "adapter").mkdir()
+    for path in directory.iterdir():
+        (store / "base" / path.name).symlink_to(path)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (store / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "../base"}))
+    assert base_of(store / "adapter") == str(directory)
+    write_adapter_config(store / "adapter", tmp_path)
+    assert locate(tmp_path).weights == directory
