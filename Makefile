@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run test test-fast test-all check format setup clean help
+.PHONY: run test test-fast test-all check format docs setup browser clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -32,7 +32,16 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY) ## docs/config.md from the types
+	$(BIN)/python -m kintsugi.config_docs
+
 setup: $(READY) ## only the environment
+
+browser: ## Debian's Chromium, in which the tests open the report
+	@if { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "There is no Chromium, so the report is not tested in a browser. On Debian: sudo apt-get install chromium"; fi
 
 # PyPI has no CPU build of torch: pip's configured sources come first, then PyTorch's own index, for torch alone.
 # As an extra index for everything it would be retried for each package wherever it cannot be reached.

@@ -65,7 +65,7 @@ class Score(NodeKind):
 
     name = "score"
     product = "scores"
-    version = 2
+    version = 3
     Config = ScoreConfig
     fan_out = "input"
 
@@ -99,21 +99,22 @@ class Score(NodeKind):
 
 
 class CompareConfig(NodeConfig):
-    """Says which arm mended best: a table with intervals, as JSON and Markdown."""
+    """Says which arm mended best: a table with intervals as JSON and Markdown, and a page with plots and answers."""
 
     kind: Literal["compare"]
     input: list[str] | str = Field(description="The scores to compare.")
     floor: str | None = Field(default=None, description="The corrupted model: where the gap begins.")
     ceiling: str | None = Field(default=None, description="The reference model: where the gap ends.")
     resamples: int = Field(default=10_000, gt=0, description="Bootstrap resamples of the paired differences.")
+    prompts: int = Field(default=500, ge=0, description="Prompts that index.html shows with all answers, at most.")
 
 
 class Compare(NodeKind):
-    """results.json and report.md."""
+    """results.json, report.md and index.html."""
 
     name = "compare"
     product = "tables"
-    version = 2
+    version = 3
     Config = CompareConfig
     named_inputs = True
 

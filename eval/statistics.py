@@ -22,13 +22,18 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``mean(a) - mean(b)`` over `n` prompts, its interval, and the two-sided p-value of the sign-flip test."""
+    """``mean(a) - mean(b)`` over `n` prompts, its interval, and the two-sided p-value of the sign-flip test.
+
+    `won` and `lost` count the prompts on which `a` is above and below `b`.
+    """
 
     mean: float
     low: float
     high: float
     p_value: float
     n: int
+    won: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,10 @@ def paired_bootstrap(
     """
     differences = _differences(a, b)
     p_value = sign_flip(a, b, seed=seed, resamples=resamples)
+    counts = differences.size, int((differences > 0).sum()), int((differences < 0).sum())
     if np.ptp(differences) == 0:
         same = float(differences[0])
-        return Difference(same, same, same, p_value, differences.size)
+        return Difference(same, same, same, p_value, *counts)
     interval = stats.bootstrap(
         (differences,),
         np.mean,
@@ -99,7 +105,7 @@ def paired_bootstrap(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Difference(float(differences.mean()), float(interval.low), float(interval.high), p_value, differences.size)
+    return Difference(float(differences.mean()), float(interval.low), float(interval.high), p_value, *counts)
 
 
 def sign_flip(a: Sequence[float], b: Sequence[float], *, seed: int, resamples: int = RESAMPLES) -> float:

@@ -1,32 +1,53 @@
-"""The command line: what `kintsugi` can do, and how it ends."""
+"""The command line: what `kintsugi` can do."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperGroup
 
-from kintsugi.commands import answer, cluster, data, experiment, rows
+from kintsugi import endings
+from kintsugi.commands import answer, cluster, data, experiment, rows, setup, sweep
 from kintsugi.commands.train import train
-from pipeline.failures import UserError
 
-INTERRUPTED = 130
+DEBUG = "--debug"
+
+
+class _Program(TyperGroup):
+    """Takes --debug before or after the name of a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = [DEBUG] if DEBUG in args else []
+        return super().parse_args(ctx, given + [argument for argument in args if argument != DEBUG])
+
 
 app = typer.Typer(
+    cls=_Program,
     help="Break a language model on purpose, mark where its answers crack, and mend it.\n\n"
-    "An experiment is a YAML file of named nodes. Start with: kintsugi run configs/recovery.yaml",
+    "An experiment is a YAML file of named nodes. Start with: kintsugi doctor, then kintsugi init",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+@app.callback()
+def everywhere(
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error. Goes with every command.")
+    ] = False,
+) -> None:
+    pass  # `main` looks at the arguments: it has to know even where they cannot be parsed
+
+
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Getting started": (setup.init, setup.doctor),
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Sweeps": (sweep.sweep, sweep.dashboard),
     "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
     "Data": (rows.view, rows.export),
     "Clusters": (cluster.submit,),
@@ -41,14 +62,10 @@ for panel, commands in PANELS.items():
 
 def main() -> None:
     """Run the command line. Errors for users are a line or two; the exit code says their kind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    endings.catch_signals()
     try:
         app()
-    except UserError as error:
-        console.print(f"[bold red]error:[/] {escape(f'{error.where}: ' if error.where else '')}{escape(error.what)}")
-        if error.hint:
-            console.print(f"  [dim]{escape(error.hint)}[/]")
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(endings.INTERRUPTED)
+    except Exception as error:
+        sys.exit(endings.end_with(error, debug=DEBUG in sys.argv))

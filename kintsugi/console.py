@@ -39,6 +39,10 @@ class Screen:
     def waiting(self, name: str, reason: str = "is making it") -> None:
         self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process {reason}: waiting")
 
+    def stopping(self) -> None:
+        """Said at once, for to stop what runs takes seconds."""
+        self.console.print("[yellow]Stopping[/] what runs ...")
+
     @contextmanager
     def making(self, names: Sequence[str], log: Path) -> Iterator[None]:
         """Show these nodes while they are made; all output of this process and its children goes to `log`."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +64,11 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
     with captured(run / "logs" / "run.log"):
         try:
             _make_missing(graph, made, place, screen)
+        except KeyboardInterrupt:
+            screen.stopping()
+            raise
         finally:
-            _disconnect()
+            disconnect()
     _publish_reports(graph, place)
 
 
@@ -118,7 +120,7 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
     with ExitStack() as stack:
         # In the order of keys, so that two runs that share nodes cannot wait for each other.
         for key in sorted(artifacts):
-            lock = place.store.root / ".leases" / f"{artifacts[key].kind.product}-{key}.lock"
+            lock = place.store.lock(artifacts[key].kind.product, key)
             stack.enter_context(lease(lock, partial(screen.waiting, artifacts[key].name)))
         missing = [node for node in batch if artifacts[node.key] is node and _absent(node, place.store)]
         if not missing:
@@ -129,7 +131,7 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
         for node in missing[1:]:
             write_text(logs / f"{node.name}.log", f"Made in one go with {missing[0].name}: see {log}\n")
         stack.enter_context(screen.making([node.name for node in missing], log))
-        works = [_work(graph, node, place.store, screen) for node in missing]
+        works = [_watched(work_of(graph, node, place.store), screen) for node in missing]
         with _failures_explained(missing[0].name, log):
             missing[0].kind.make(works)
     for node in batch:
@@ -160,7 +162,7 @@ def _failures_explained(name: str, log: Path) -> Iterator[None]:
         yield
     except Exception as error:
         traceback.print_exc()
-        told = _told_by_us(error)
+        told = told_by_us(error)
         if told is not None:
             raise UserError(*told.args) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -168,7 +170,7 @@ def _failures_explained(name: str, log: Path) -> Iterator[None]:
         raise UserError("run", f"'{name}' failed: {reason}", str(log), hint) from error
 
 
-def _told_by_us(error: BaseException | None) -> UserError | None:
+def told_by_us(error: BaseException | None) -> UserError | None:
     """The user's error at the bottom of what Ray wrapped around it."""
     while error is not None:
         if type(error) is UserError:
@@ -177,7 +179,8 @@ def _told_by_us(error: BaseException | None) -> UserError | None:
     return None
 
 
-def _work(graph: Graph, node: Node, store: Store, screen: Screen) -> Work:
+def work_of(graph: Graph, node: Node, store: Store) -> Work:
+    """What is needed to make a node of a graph in a store."""
     sources = []
     for edge in node.inputs:
         other = graph.nodes[edge.node]
@@ -195,10 +198,11 @@ def _work(graph: Graph, node: Node, store: Store, screen: Screen) -> Work:
         config=node.config,
         directory=directory,
         sources=sources,
-        progress=screen.progress_of(node.name),
-        finished=partial(screen.finish, node.name),
-        started=time.time(),
     )
+
+
+def _watched(work: Work, screen: Screen) -> Work:
+    return replace(work, progress=screen.progress_of(work.name), finished=partial(screen.finish, work.name))
 
 
 def _publish_reports(graph: Graph, place: Place) -> None:
@@ -212,6 +216,7 @@ def _publish_reports(graph: Graph, place: Place) -> None:
                 write_atomically(target, partial(shutil.copyfile, path))
 
 
-def _disconnect() -> None:
+def disconnect() -> None:
+    """Stop the local Ray, or leave the cluster, where Ray was used at all."""
     if "ray" in sys.modules:
         cluster.disconnect()

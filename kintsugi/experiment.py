@@ -51,10 +51,19 @@ class Experiment:
 
 def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file and apply ``--set`` overrides such as ``nodes.qa.rows=500``."""
+    return experiment_of(*read(file, overrides))
+
+
+def read(file: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Experiment]:
+    """A YAML file as plain values, and a draft without nodes that knows the line of every key."""
     value, lines = _parse(file)
     for override in overrides:
         _override(value, override)
-    draft = Experiment("", 0, {}, str(file), lines)
+    return value, Experiment("", 0, {}, str(file), lines)
+
+
+def experiment_of(value: dict[str, Any], draft: Experiment) -> Experiment:
+    """The experiment that plain values describe, its head checked."""
     head = checked(Head, value, draft, ())
     for name in head.nodes:
         if not NAME.fullmatch(name):
@@ -63,7 +72,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Experiment:
             )
     if not head.nodes:
         raise UserError("config", "there are no nodes.", draft.where("nodes"), "Start with a source node.")
-    return Experiment(head.name, head.seed, head.nodes, str(file), lines)
+    return Experiment(head.name, head.seed, head.nodes, draft.file, draft.lines)
 
 
 def checked(

@@ -68,7 +68,7 @@ class Draft:
 
 def build(experiment: Experiment) -> Graph:
     """Expand, resolve, order and key an experiment. Raises config errors that name the line."""
-    drafts = [draft for name, raw in experiment.nodes.items() for draft in _combinations(experiment, name, raw)]
+    drafts = [draft for name, raw in experiment.nodes.items() for draft in expanded(experiment, name, raw)]
     nodes = _fan_out(experiment, [_typed(experiment, draft) for draft in drafts])
     _refuse_same_names(experiment, nodes)
     resolved = {node.name: replace(node, inputs=_edges(experiment, node, nodes)) for node in nodes}
@@ -76,7 +76,13 @@ def build(experiment: Experiment) -> Graph:
     return Graph(experiment, _keyed(experiment, ordered))
 
 
-def _combinations(experiment: Experiment, name: str, raw: dict[str, Any]) -> list[Draft]:
+def with_config(graph: Graph, node: Node, config: NodeConfig) -> Node:
+    """The node with another config, keyed anew; its inputs stay what they are."""
+    changed = replace(node, config=config)
+    return replace(changed, key=_key(graph.experiment, changed, graph.nodes))
+
+
+def expanded(experiment: Experiment, name: str, raw: dict[str, Any]) -> list[Draft]:
     """One draft for each of `arms` in each combination of `matrix`; the node itself where it has neither."""
     raw = dict(raw)
     matrix, arms = raw.pop("matrix", None), raw.pop("arms", None)

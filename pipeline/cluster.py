@@ -6,9 +6,12 @@ import logging
 import os
 import secrets
 import shutil
+import signal
+import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ WORKER_ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_worker_niceness": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     **WORKER_ENVIRONMENT,
@@ -60,8 +64,8 @@ def width(wanted: int | None) -> int | None:
     return wanted or (cores() if is_local() else None)
 
 
-def connect() -> None:
-    """Make sure that Ray runs, once per process."""
+def connect(*, dashboard: bool = False) -> None:
+    """Make sure that Ray runs, once per process; a local one with its dashboard where its State API is needed."""
     import ray
 
     if ray.is_initialized():
@@ -69,13 +73,14 @@ def connect() -> None:
     inherited = dict(os.environ)
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if is_local():
-        _start_local()
-    else:
-        _join(inherited)
+    with _signals_kept():
+        if is_local():
+            _start_local(dashboard)
+        else:
+            _join(inherited)
 
 
-def _start_local() -> None:
+def _start_local(dashboard: bool) -> None:
     """A Ray of our own.
 
     It gets more logical CPUs than there are cores: train workers hold theirs for minutes, and Ray Data would wait for
@@ -83,14 +88,33 @@ def _start_local() -> None:
     """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-    )
+    with _known_address() if dashboard else nullcontext():
+        ray.init(
+            address="local",
+            num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=dashboard,
+            logging_level=logging.WARNING,
+        )
     _protect_token()
+
+
+@contextmanager
+def _known_address() -> Iterator[None]:
+    """Let Ray's processes inherit the address of what is started here.
+
+    Those that use the State API look for it on this machine, and give up where another Ray runs as well.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    inherited = {"RAY_GCS_SERVER_PORT": str(port), ADDRESS: f"127.0.0.1:{port}"}
+    os.environ.update(inherited)
+    try:
+        yield
+    finally:
+        for name in inherited:
+            os.environ.pop(name, None)
 
 
 def _join(inherited: Mapping[str, str]) -> None:
@@ -112,6 +136,19 @@ def _join(inherited: Mapping[str, str]) -> None:
             "From outside of a cluster, send the experiment there: kintsugi submit CONFIG --address http://HEAD:8265. "
             "On a node of it, use RAY_ADDRESS=auto. Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers SIGTERM by leaving on the spot; who started this program decides how it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _protect_token() -> None:

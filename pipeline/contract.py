@@ -34,7 +34,7 @@ class NodeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: str
+    kind: str = Field(description="What the node makes; it decides the other keys.")
     seed: int = Field(default=0, description="Seed of everything random here; the experiment's where none is given.")
 
 

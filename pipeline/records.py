@@ -35,7 +35,19 @@ EDIT = pa.struct(
 FUNCTION_TEST = pa.struct(
     [("function", pa.string()), ("arguments", pa.string()), ("expected", pa.string()), ("raises", pa.string())]
 )
-SCORE = pa.struct([("metric", pa.string()), ("value", pa.float64()), ("explanation", pa.string())])
+CALL_RESULT = pa.struct(
+    [("met", pa.bool_()), ("value", pa.string()), ("raised", pa.string()), ("message", pa.string())]
+)
+SCORE = pa.struct(
+    [
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("explanation", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("results", pa.list_(CALL_RESULT)),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +233,38 @@ class GenerationRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CallResult:
+    """What one test's call gave, shortened for showing: a JSON value or an exception. `met`: it is as expected."""
+
+    met: bool
+    value: str | None = None
+    raised: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreRecord:
-    """One figure about one answer. `value` is None where it could not be scored, which is not zero."""
+    """One figure about one answer. `value` is None where it could not be scored, which is not zero.
+
+    `start` and `end` are the code points of the answer that the figure is about, where that is known. `results` has one
+    entry for each test whose call finished, in the order of the tests; fewer than tests where the run ended early.
+    """
 
     id: str
     metric: str
     value: float | None
     explanation: str = ""
+    start: int | None = None
+    end: int | None = None
+    results: tuple[CallResult, ...] = ()
+
+    def to_row(self) -> Row:
+        return {**_plain(self, "id", "results"), "results": [asdict(result) for result in self.results]}
+
+    @classmethod
+    def from_row(cls, record_id: str, row: Row) -> Self:
+        results = tuple(CallResult(**result) for result in row["results"])
+        return cls(record_id, **{**row, "results": results})
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +277,11 @@ class ScoredRecord:
     scores: tuple[ScoreRecord, ...]
 
     def to_row(self) -> Row:
-        scores = [{"metric": s.metric, "value": s.value, "explanation": s.explanation} for s in self.scores]
-        return {"id": self.id, "scores": scores}
+        return {"id": self.id, "scores": [score.to_row() for score in self.scores]}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(row["id"], tuple(ScoreRecord(row["id"], **score) for score in row["scores"]))
+        return cls(row["id"], tuple(ScoreRecord.from_row(row["id"], score) for score in row["scores"]))
 
 
 REJECTED = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])

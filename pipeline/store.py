@@ -140,6 +140,10 @@ class Store:
     def directory(self, product: str, key: str) -> Path:
         return self.root / product / key
 
+    def lock(self, product: str, key: str) -> Path:
+        """The lock file that whoever makes the artifact holds."""
+        return self.root / ".leases" / f"{product}-{key}.lock"
+
     def manifest(self, product: str, key: str) -> Manifest | None:
         """The artifact's manifest, or None where the artifact does not exist (yet, or whole)."""
         return read_manifest(self.directory(product, key))
@@ -170,7 +174,13 @@ def verify(directory: Path) -> list[str]:
 
 
 def commit(directory: Path, manifest: Manifest) -> Manifest:
-    """Describe every file and write the manifest last. The artifact exists from then on, and scratch is removed."""
+    """Describe every file and write the manifest last. The artifact exists from then on, and scratch is removed.
+
+    So is what a killed process had begun to write: whoever commits holds the lease and has written everything.
+    """
+    for path in directory.rglob("*"):
+        if path.is_file() and _is_temporary(path.name):
+            path.unlink(missing_ok=True)
     whole = Manifest(
         **{
             **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},

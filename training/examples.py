@@ -50,6 +50,15 @@ def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> t
     return _sorted_out(made, config, source)
 
 
+def held_out_examples(tokenizer: Any, source: Source, limit: int | None, config: ModelConfig) -> list[Example]:
+    """The good answers that a run is measured on; rows that are too long count as in training."""
+    made = [
+        sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length)
+        for row in read_records(source.data, QARecord, limit)
+    ]
+    return _sorted_out(made, config, source)[0]
+
+
 def record_type(source: Source) -> Any:
     """Which record type the rows of a source are."""
     return shards.record_type(source.data, (QARecord, CorruptionRecord, PreferenceRecord), source.name)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline import cluster
 from pipeline.contract import Work
@@ -16,14 +17,18 @@ from pipeline.store import read_manifest
 from training.metrics_log import METRICS
 from training.nodes import ModelConfig
 
+if TYPE_CHECKING:
+    from training.held_out import Evaluation
+
 WORKER_RESTARTS = 2
 POLL_SECONDS = 0.5
 
 
-def train(works: Sequence[Work]) -> None:
+def train(works: Sequence[Work], evaluation: Evaluation | None = None, callbacks: Sequence[Any] = ()) -> None:
     """Train models one after another in one worker group; each commits its own manifest.
 
-    Where one fails, those before it stay. Raises the user's error of a worker as it is.
+    With an `evaluation`, models are measured on held-out answers while they train, and Ray Train's `callbacks` hear of
+    it. Where one model fails, those before it stay. Raises the user's error of a worker as it is.
     """
     cluster.connect()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -34,10 +39,18 @@ def train(works: Sequence[Work]) -> None:
     config: ModelConfig = works[0].config
     on_gpu = config.resources.gpus > 0
     directory = _group_directory(works)
-    trainer = TorchTrainer(
+
+    class Trainer(TorchTrainer):
+        """Leaves Ctrl-C to this program. Ray would end it with exit code 0, and keep its handler after the training."""
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            pass
+
+    trainer = Trainer(
         train_group,
         train_loop_config={
             "works": [_for_worker(work) for work in works],
+            "evaluation": evaluation,
             "threads": config.resources.cpus,
             "on_gpu": on_gpu,
             "directory": str(directory),
@@ -52,6 +65,7 @@ def train(works: Sequence[Work]) -> None:
             name="train",
             storage_path=str(directory.resolve()),
             failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
+            callbacks=list(callbacks),
         ),
     )
     try:

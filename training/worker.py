@@ -24,6 +24,7 @@ from training import checkpoint, lora
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.examples import pair_examples, sft_examples
+from training.held_out import Evaluation, HeldOut
 from training.logps import Positions, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
@@ -40,21 +41,21 @@ def train_group(settings: dict[str, Any]) -> None:
     engines.prepare_process(settings["on_gpu"])
     try:
         for work in settings["works"]:
-            _train_unless_made(work)
+            _train_unless_made(work, settings["evaluation"])
             gc.collect()
     except UserError as error:
         if distributed.get_rank() == 0:
             write_json(Path(settings["directory"]) / FAILURE, error.args)
 
 
-def _train_unless_made(work: Work) -> None:
+def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
     with ExitStack() as held:
         if distributed.get_rank() == 0:
             held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
         distributed.barrier()
         if not _agreed(read_manifest(work.directory) is not None):
             work.started = time.time()
-            Run(work).train()
+            Run(work, evaluation).train()
         distributed.barrier()
 
 
@@ -98,7 +99,7 @@ class Tally:
 class Run:
     """One model in training, on one rank."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, evaluation: Evaluation | None = None) -> None:
         from transformers import AutoTokenizer
 
         self.work = work
@@ -116,6 +117,7 @@ class Run:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
+        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
@@ -123,7 +125,7 @@ class Run:
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
         for step in range(done, len(self.order)):
-            log.write(self._step(step))
+            log.write(self._step(step) | self._evaluated(step + 1))
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
@@ -178,6 +180,16 @@ class Run:
             "tokens": int(tokens),
             "seconds": round(time.perf_counter() - started, 4),
         }
+
+    def _evaluated(self, step: int) -> dict[str, float]:
+        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+        if self.held_out is None or step not in self.held_out.due:
+            return {}
+        from ray.train import report
+
+        figures = self.held_out.figures(self.engine)
+        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
+        return figures
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):

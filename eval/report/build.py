@@ -1,4 +1,4 @@
-"""From scored answers to the report: finds out how each model was made and writes results.json and report.md."""
+"""From scored answers to the report: finds out how each model was made; results.json, report.md and index.html."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.nodes import CompareConfig
+from eval.report.evidence import behind, evidence_of, manifest_of
+from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, Kind, build_results, to_json
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError, nearest
 from pipeline.records import ScoredRecord
 from pipeline.shards import read_records
-from pipeline.store import Manifest, Store, content_key, write_text
+from pipeline.store import Manifest, content_key, write_text
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 """What an arm is that is neither floor nor ceiling, by the kind of node that made its model."""
@@ -23,7 +25,8 @@ KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 def write_report(work: Work) -> None:
     """Write the comparison of a work's scores into its directory and commit it."""
     config: CompareConfig = work.config
-    arms = told_apart([arm_of(source, config) for source in work.all_sources("input")])
+    sources = work.all_sources("input")
+    arms = told_apart([arm_of(source, config) for source in sources])
     names = {arm.node: arm.name for arm in arms}
     results = build_results(
         arms,
@@ -36,13 +39,15 @@ def write_report(work: Work) -> None:
     )
     write_text(work.directory / "results.json", to_json(results))
     write_text(work.directory / "report.md", to_markdown(results))
+    evidence = [evidence_of(source, arm.name) for source, arm in zip(sources, arms, strict=True)]
+    write_text(work.directory / "index.html", to_html(results, evidence, prompts=config.prompts))
     work.commit(rows={"in": len(arms), "out": len(arms), "rejected": 0})
 
 
 def arm_of(source: Source, config: CompareConfig) -> ArmInput:
     """One arm from its scores: the model behind them is found through the manifests."""
     node = source.name.partition("/")[2] or source.name
-    model = _model_behind(source)
+    model = manifest_of(behind(behind(source.root, "input"), "models"))
     return ArmInput(
         name=node,
         node=node,
@@ -56,15 +61,6 @@ def arm_of(source: Source, config: CompareConfig) -> ArmInput:
         train_tokens=model.facts.get("train_tokens"),
         scores=[score for row in read_records(source.data, ScoredRecord) for score in row.scores],
     )
-
-
-def _model_behind(source: Source) -> Manifest:
-    store = Store(source.root.parent.parent)
-    manifest = source.manifest()
-    for role in ("input", "models"):
-        step = next(item for item in manifest.inputs if item.role == role)
-        manifest = store.require(step.product, step.key)
-    return manifest
 
 
 def _kind(node: str, model: Manifest, config: CompareConfig) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from eval.report.pooled import Pooled, PooledArm, PooledComparison
 from eval.report.results import Arm, Comparison, Results
@@ -92,12 +92,11 @@ def _without_mask(arm: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _mirrored(found: Compared) -> Compared:
-    """The same comparison read from b to a."""
+    """The same comparison read from b to a. Only one between two models counts the prompts that each wins alone."""
     low, high = found["ci"]
-    turned = found.copy()
-    turned["a"], turned["b"] = found["b"], found["a"]
-    turned["difference"], turned["ci"] = -found["difference"], [-high, -low]
-    return turned
+    turned = {"a": found["b"], "b": found["a"], "difference": -found["difference"], "ci": [-high, -low]}
+    won = {"only_a": found.get("only_b"), "only_b": found.get("only_a")} if "only_a" in found else {}
+    return cast(Compared, {**found, **turned, **won})
 
 
 def _table(columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> str:
@@ -194,6 +193,10 @@ def _differences(results: Results) -> list[str]:
         "In percentage points of the pass rate, on the same prompts. Interval: 95% paired percentile bootstrap. "
         f"p: exact McNemar; p (Holm): adjusted for all {count} comparisons."
     )
+    if all(arm["kind"] == "model" for arm in results["arms"]):
+        # Models from outside: nothing is known of how they came to be, so no difference is a matter of masks.
+        every = sorted(results["differences"], key=lambda found: -abs(found["difference"]))
+        return [explained, *_section("### Between the models", every, "There is one model.")]
     return [
         explained,
         *_section(

@@ -59,6 +59,7 @@ class Arm(TypedDict):
     pass_rate_ci: list[float] | None
     compiles: int
     error_rate: float | None
+    error_rate_ci: list[float] | None
     errors_by_type: dict[str, int]
     unscored_by_type: dict[str, int]
     train_seconds: float | None
@@ -67,12 +68,17 @@ class Arm(TypedDict):
 
 
 class Comparison(TypedDict):
-    """The pass rate of `a` less that of `b`: bootstrap interval, exact McNemar p-value, Holm over all comparisons."""
+    """The pass rate of `a` less that of `b`: bootstrap interval, exact McNemar p-value, Holm over all comparisons.
+
+    `only_a` and `only_b` count the prompts that one of the two passes alone: all that McNemar's test looks at.
+    """
 
     a: str
     b: str
     difference: float
     ci: list[float]
+    only_a: int
+    only_b: int
     p_value: float
     p_holm: float
 
@@ -206,6 +212,7 @@ def _gap(rate: float | None, floor: float | None, ceiling: float | None) -> floa
 
 def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
     passed, n = int(sum(_scored(values, "passed"))), len(_scored(values, "passed"))
+    wrong = _any_error(values)
     types = sorted(metric.removeprefix(ERRORS) for metric in values if metric.startswith(ERRORS))
     return Arm(
         name=arm.name,
@@ -219,7 +226,8 @@ def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
         pass_rate=_rate(values),
         pass_rate_ci=list(wilson(passed, n)) if n else None,
         compiles=int(sum(_scored(values, "compiles"))),
-        error_rate=_error_rate(values),
+        error_rate=sum(wrong) / len(wrong) if wrong else None,
+        error_rate_ci=list(wilson(sum(wrong), len(wrong))) if wrong else None,
         errors_by_type={name: int(sum(_scored(values, ERRORS + name))) for name in types},
         unscored_by_type={name: list(values[ERRORS + name].values()).count(None) for name in types},
         train_seconds=arm.train_seconds,
@@ -228,14 +236,14 @@ def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
     )
 
 
-def _error_rate(values: Values) -> float | None:
-    """The share of answers with any recognised error, among those that any recogniser could judge."""
+def _any_error(values: Values) -> list[bool]:
+    """Whether each answer has a recognised error, for the answers that any recogniser could judge."""
     worst: dict[str, float] = {}
     for metric in values:
         for prompt, value in values[metric].items():
             if metric.startswith(ERRORS) and value is not None:
                 worst[prompt] = max(value, worst.get(prompt, 0.0))
-    return sum(worst.values()) / len(worst) if worst else None
+    return [value > 0 for value in worst.values()]
 
 
 def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
@@ -265,7 +273,16 @@ def _compare(
             comparisons.append((a, b, found))
     adjusted = holm([found.p_value for _, _, found in comparisons])
     return [
-        Comparison(a=a, b=b, difference=found.mean, ci=[found.low, found.high], p_value=found.p_value, p_holm=p_holm)
+        Comparison(
+            a=a,
+            b=b,
+            difference=found.mean,
+            ci=[found.low, found.high],
+            only_a=found.won,
+            only_b=found.lost,
+            p_value=found.p_value,
+            p_holm=p_holm,
+        )
         for (a, b, found), p_holm in zip(comparisons, adjusted, strict=True)
     ]
 

@@ -17,11 +17,11 @@ def score_errors(record: GenerationRecord, *, error_types: Mapping[str, ErrorTyp
 def _score(record: GenerationRecord, name: str, error_type: ErrorType) -> ScoreRecord:
     found = error_type.recognise(record.response, reference=record.reference or None, tests=record.tests)
     value = None if isinstance(found, Unscored) else float(found.present)
-    return ScoreRecord(record.id, f"errors/{name}", value, _explanation(found))
+    start, end = (found.start, found.end) if isinstance(found, Finding) else (None, None)
+    return ScoreRecord(record.id, f"errors/{name}", value, _explanation(found), start, end)
 
 
 def _explanation(found: Finding | Unscored) -> str:
     if isinstance(found, Unscored):
         return f"unscored: {found.reason}"
-    place = "" if found.start is None else f" [{found.start}:{found.end}]"
-    return f"{'present' if found.present else 'absent'}{place}: {found.explanation}"
+    return f"{'present' if found.present else 'absent'}: {found.explanation}"

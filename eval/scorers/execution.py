@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.errors.answers import program_of
 from pipeline.errors.base import Execute
 from pipeline.errors.compiling import compile_failure, described
-from pipeline.records import FunctionTest, GenerationRecord, ScoreRecord
+from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox import run
 from pipeline.sandbox.run import Execution, Outcome
 
@@ -30,7 +30,13 @@ def _passed(record: GenerationRecord, program: str, problem: str, execute: Execu
         return ScoreRecord(record.id, "passed", 0.0, problem)
     execution = execute(program, record.tests)
     verdict = run.passed(execution, record.tests)
-    return ScoreRecord(record.id, "passed", float(verdict), explain(execution, record.tests))
+    results = tuple(_result(*pair) for pair in zip(record.tests, execution.outcomes, strict=False))
+    return ScoreRecord(record.id, "passed", float(verdict), explain(execution, record.tests), results=results)
+
+
+def _result(test: FunctionTest, outcome: Outcome) -> CallResult:
+    value = None if outcome.value is None else _short(outcome.value)
+    return CallResult(run.meets(outcome, test), value, _short(outcome.raised), _short(outcome.message))
 
 
 def compile_error(program: str) -> str:
@@ -43,19 +49,21 @@ def explain(execution: Execution, tests: Sequence[FunctionTest]) -> str:
     """One line: the first failing test with what it gave and expected, else how the run ended. Values are JSON."""
     for test, outcome in zip(tests, execution.outcomes, strict=False):
         if not run.meets(outcome, test):
-            return f"{_call(test)} {_got(outcome)}, expected {_expected(test)}"
+            return f"{call_text(test)} {_got(outcome)}, expected {expected_text(test)}"
     if execution.status == "completed":
         return f"all {len(tests)} tests pass"
     if execution.status == "load-error" or len(execution.outcomes) == len(tests):
         return f"{execution.status}: {_short(execution.detail)}"
-    return f"{execution.status} before {_call(tests[len(execution.outcomes)])} ended: {_short(execution.detail)}"
+    return f"{execution.status} before {call_text(tests[len(execution.outcomes)])} ended: {_short(execution.detail)}"
 
 
-def _call(test: FunctionTest) -> str:
+def call_text(test: FunctionTest) -> str:
+    """The call of a test as one short line of Python."""
     return _short(f"{test.function}({test.arguments.strip()[1:-1]})")
 
 
-def _expected(test: FunctionTest) -> str:
+def expected_text(test: FunctionTest) -> str:
+    """What a test expects, as one short line: a JSON value, or the name of an exception."""
     return test.raises or _short(test.expected)
 
 

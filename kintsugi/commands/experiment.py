@@ -10,18 +10,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kintsugi.commands.options import RUNS, STORE, Config, Runs, Set, StoreRoot
+from kintsugi.commands.options import RUNS, STORE, Config, DryRun, Runs, Set, StoreRoot
+from kintsugi.endings import going_on
 from kintsugi.experiment import load
 from kintsugi.graph import Graph, build
 from pipeline.store import Store
 
 
-def run(config: Config, set_: Set = None, store: StoreRoot = STORE, runs: Runs = RUNS) -> None:
+def run(config: Config, set_: Set = None, store: StoreRoot = STORE, runs: Runs = RUNS, dry_run: DryRun = False) -> None:
     """Make everything an experiment lacks, then show its results.
 
     What is in the store already is not made again. After Ctrl-C or a crash, the same command goes on where it stopped.
     """
-    make(build(load(config, set_ or ())), store, runs)
+    with going_on(Console()):
+        graph = build(load(config, set_ or ()))
+        if dry_run:
+            show_plan(graph, store)
+        else:
+            make(graph, store, runs)
 
 
 def make(graph: Graph, store: Path, runs: Path) -> None:
@@ -31,17 +37,20 @@ def make(graph: Graph, store: Path, runs: Path) -> None:
 
     place = Place(Store(store.resolve()), runs.resolve())
     screen = Screen()
-    try:
-        execute(graph, place, screen)
-    except KeyboardInterrupt:
-        screen.console.print("\n[yellow]Stopped.[/] What was made is kept: the same command goes on from here.")
-        raise
+    execute(graph, place, screen)
     _show_results(place.run_directory(graph), screen.console)
 
 
 def plan(config: Config, set_: Set = None, store: StoreRoot = STORE) -> None:
     """Show every node, its key, and whether it has to be made. Nothing runs."""
-    graph = build(load(config, set_ or ()))
+    show_plan(build(load(config, set_ or ())), store)
+
+
+def show_plan(graph: Graph, store: Path) -> None:
+    """Every node, its key, where it comes from, and whether it has to be made; what `--dry-run` shows.
+
+    The graph was built, so keys, types and references are right, and the files that it names exist.
+    """
     made = _manifests(graph, store)
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.experiment.name}: plan", title_justify="left")
     for heading in ("node", "kind", "key", "from", ""):
@@ -93,4 +102,4 @@ def _show_results(directory: Path, console: Console) -> None:
         console.print(table(results))
         for note in results["notes"]:
             console.print(f"[dim]{escape(note)}[/]")
-        console.print(f"\nReport: {path.with_name('report.md')}", highlight=False)
+        console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)

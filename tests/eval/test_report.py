@@ -27,6 +27,7 @@ def arm(name: str, kind: str = "mended", mask: str | None = None, **more: Any) -
         "pass_rate_ci": [0.4093, 0.9285],
         "compiles": 7,
         "error_rate": 0.125,
+        "error_rate_ci": [0.0224, 0.4709],
         "errors_by_type": {"infinite-loops": 1, "unused-imports": 0},
         "unscored_by_type": {"infinite-loops": 2, "unused-imports": 0},
         "train_seconds": 75.0,
@@ -38,7 +39,16 @@ def arm(name: str, kind: str = "mended", mask: str | None = None, **more: Any) -
 
 def comparison(a: str, b: str, difference: float = 0.125, p_holm: float = 0.5) -> Any:
     ci = [difference - 0.25, difference + 0.5]
-    return {"a": a, "b": b, "difference": difference, "ci": ci, "p_value": p_holm / 4, "p_holm": p_holm}
+    return {
+        "a": a,
+        "b": b,
+        "difference": difference,
+        "ci": ci,
+        "only_a": 2,
+        "only_b": 1,
+        "p_value": p_holm / 4,
+        "p_holm": p_holm,
+    }
 
 
 def results_of(arms: list[Any], differences: list[Any] | None = None, notes: list[str] | None = None) -> Any:
@@ -90,6 +100,7 @@ def test_differences_of_the_mask_are_read_from_granular_to_random():
     found = mask_comparisons(results_of(three_masks(), differences))
     assert [(d["a"], d["b"]) for d in found] == [("g", "r"), ("g", "x"), ("r", "x")]
     assert (found[0]["difference"], found[0]["ci"]) == (-0.125, [-0.625, 0.125])
+    assert (found[0]["only_a"], found[0]["only_b"]) == (1, 2)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"loss": "tdpo2"}, {"mask": "response"}, {"mask": None}])

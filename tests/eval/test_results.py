@@ -70,6 +70,7 @@ def test_one_arm_by_hand():
         ceiling="good",
     )
     half_width = Z2**0.5 / (4 + Z2) * (1 + Z2 / 4) ** 0.5
+    middle, half = (1 + Z2 / 2) / (3 + Z2), (Z2 * (2 / 3 + Z2 / 4)) ** 0.5 / (3 + Z2)
     assert results["arms"][2] == {
         "name": "mended",
         "family": "mended",
@@ -83,6 +84,7 @@ def test_one_arm_by_hand():
         "pass_rate_ci": [pytest.approx(0.5 - half_width), pytest.approx(0.5 + half_width)],
         "compiles": 3,
         "error_rate": pytest.approx(1 / 3),
+        "error_rate_ci": [pytest.approx(middle - half), pytest.approx(middle + half)],
         "errors_by_type": {"imports": 0, "loops": 1},
         "unscored_by_type": {"imports": 2, "loops": 1},
         "train_seconds": 2.5,
@@ -102,6 +104,14 @@ def test_differences_by_hand():
         ("whole", "corrupted", 0.25, 1.0, 1.0),
         ("whole", "reference", -0.75, 0.25, 1.0),
     ]
+
+
+def test_prompts_that_one_arm_passes_alone_are_counted():
+    """spans 1110 against reference 1111 and corrupted 0000; whole 1000."""
+    found = {(d["a"], d["b"]): (d["only_a"], d["only_b"]) for d in build(four_arms())["differences"]}
+    assert found["spans", "reference"] == (0, 1)
+    assert found["spans", "whole"] == (2, 0)
+    assert found["whole", "reference"] == (0, 3)
 
 
 def test_the_interval_of_a_difference_by_hand():

@@ -11,7 +11,7 @@ from eval.scorers.errors import score_errors
 from eval.scorers.execution import SHOWN, compile_error, explain, score_execution
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import Finding, Unscored
-from pipeline.records import FunctionTest, GenerationRecord, ScoreRecord
+from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox.run import Execution, Outcome
 
 TESTS = (
@@ -51,6 +51,13 @@ def test_an_answer_without_code_fails_with_that_explanation():
 def test_code_that_does_not_compile_is_not_run():
     found = score_execution(record(code("def halve(n)\n    return n")), execute=never)
     assert scores_of(found) == dict.fromkeys(("compiles", "passed"), (0.0, "SyntaxError in line 1: expected ':'"))
+
+
+def test_every_call_that_finished_has_its_result():
+    outcomes = Outcome(value="2"), Outcome(raised="NameError", message="name 'x'\nis not defined")
+    found = score_execution(record(GOOD), execute=scripted(*outcomes, status="cpu-limit", detail="too long"))
+    results = CallResult(True, "2"), CallResult(False, None, "NameError", "name 'x' is not defined")
+    assert found[1].results == results
 
 
 def test_without_tests_passing_is_unscored_and_nothing_is_run():
@@ -152,7 +159,7 @@ def test_one_score_per_error_type_with_the_place_and_the_reason():
         "comments": Scripted(Unscored("there is no reference")),
     }
     assert score_errors(record(GOOD), error_types=types) == [
-        ScoreRecord("p1", "errors/loops", 1.0, "present [10:25]: nothing changes n"),
+        ScoreRecord("p1", "errors/loops", 1.0, "present: nothing changes n", 10, 25),
         ScoreRecord("p1", "errors/imports", 0.0, "absent: every import is used"),
         ScoreRecord("p1", "errors/comments", None, "unscored: there is no reference"),
     ]

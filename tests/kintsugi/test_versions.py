@@ -15,6 +15,8 @@ import pytest
 
 from eval.generate import BATCH_ROWS
 from eval.nodes import GenerateConfig
+from eval.report.evidence import Evidence
+from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, build_results, to_json
 from eval.scorers import SCORERS
@@ -27,7 +29,7 @@ from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecor
 from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate_shard
 from pipeline.stages.embed import EmbedStage
-from pipeline.store import content_key
+from pipeline.store import Input, Manifest, content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
 from training.nodes import ImportConfig, SftConfig, model_files
@@ -43,8 +45,8 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (2, "ee88595a8795ece2ce8e"),
-    "compare": (2, "0fd65c5301d807c99c7b"),
+    "score": (3, "1e63ea0097856c4dd9ca"),
+    "compare": (3, "97c7ae9c2ca2809997e1"),
 }
 
 TYPE_PINS = {
@@ -155,7 +157,15 @@ def compare_output() -> Any:
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
     ]
     results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
-    return [to_json(results), to_markdown(results)]
+    return [to_json(results), to_markdown(results), to_html(results, [evidence(arm.name) for arm in arms], prompts=5)]
+
+
+def evidence(name: str) -> Evidence:
+    """What the page shows of an arm, under manifests that are the same on every machine."""
+    made = Manifest("sft", 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
+    answers = {record.id: answer(record) for record in broken()[:10]}
+    scores = {record.id: record.scores for record in scored()}
+    return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
 
 
 OUTPUTS: dict[str, Callable[[], Any]] = {

@@ -171,11 +171,12 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     assert written.created.endswith("Z")
 
 
-def test_commit_removes_scratch_and_does_not_describe_temporary_files(tmp_path):
+def test_commit_removes_scratch_and_temporary_files_and_describes_neither(tmp_path):
     write_text(tmp_path / ".work" / "checkpoints" / "big.bin", "scratch")
     write_text(tmp_path / "data" / ".part-0.parquet.123.456.tmp", "left by a kill")
     found = artifact(tmp_path)
     assert not (tmp_path / ".work").exists()
+    assert not list(tmp_path.rglob("*.tmp"))
     assert sorted(found.files) == ["b.txt", "data/a.txt"]
 
 

@@ -1,0 +1,118 @@
+"""What the page's browser of prompts shows: each prompt once, each different answer once.
+
+Long texts are cut, and of very many prompts a random part is taken; the page says so in both cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eval.report.evidence import Evidence
+from eval.report.markup import Mark, prose, segments
+from eval.report.results import ERRORS
+from eval.scorers.execution import call_text, expected_text
+from pipeline.records import CallResult, GenerationRecord, ScoreRecord
+from pipeline.store import canonical, content_key
+
+LONGEST = 8_000
+"""Characters of one text that are shown."""
+
+Answer = dict[str, Any]
+
+
+class Pool:
+    """Answers by number; equal ones have the same."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, answer: Answer) -> int:
+        number = self._numbers.setdefault(canonical(answer), len(self.answers))
+        if number == len(self.answers):
+            self.answers.append(answer)
+        return number
+
+
+def browser_data(arms: Sequence[Evidence], limit: int, seed: int) -> dict[str, Any]:
+    """The prompts, at most `limit`, with the answer of every arm and the good one, and the answers themselves."""
+    every = arms[0].answers
+    pool = Pool()
+    types = error_types(arms)
+    return {
+        "arms": [arm.name for arm in arms],
+        "types": types,
+        "total": len(every),
+        "prompts": [_prompt(key, arms, types, pool) for key in chosen(list(every), limit, seed)],
+        "answers": pool.answers,
+    }
+
+
+def chosen(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """At most `limit` ids, drawn from the seed alone, sorted."""
+    return sorted(sorted(ids, key=lambda key: content_key([seed, key]))[:limit])
+
+
+def error_types(arms: Sequence[Evidence]) -> list[str]:
+    """Every error type that was looked for."""
+    metrics = {score.metric for arm in arms for scores in arm.scores.values() for score in scores}
+    return sorted(metric.removeprefix(ERRORS) for metric in metrics if metric.startswith(ERRORS))
+
+
+def _prompt(key: str, arms: Sequence[Evidence], types: Sequence[str], pool: Pool) -> dict[str, Any]:
+    first = arms[0].answers[key]
+    return {
+        "id": key,
+        "source": first.source,
+        "prompt": prose(first.prompt[:LONGEST]),
+        "tests": [[call_text(test), expected_text(test)] for test in first.tests],
+        "good": pool.number(_body(first.reference, ())) if first.reference else None,
+        "arms": [pool.number(_answer(arm.answers[key], arm.scores[key], types)) for arm in arms],
+    }
+
+
+def _answer(record: GenerationRecord, scores: Sequence[ScoreRecord], types: Sequence[str]) -> Answer:
+    """One answer: its text with the bad places marked, its verdicts, and what each test gave."""
+    found = {score.metric: score for score in scores}
+    passed, compiles = found.pop("passed", None), found.pop("compiles", None)
+    judged = [(types.index(name.removeprefix(ERRORS)), found.pop(name)) for name in list(found) if _is_error(name)]
+    present = [(number, score) for number, score in judged if score.value]
+    marked = [(number, score) for number, score in present if _place(score)]
+    errors = [*marked, *(pair for pair in present if pair not in marked)]
+    return {
+        **_body(record.response, [place for _, score in marked if (place := _place(score))]),
+        "passed": passed.value if passed else None,
+        "compiles": compiles.value if compiles else None,
+        "why": passed.explanation if passed else "",
+        "results": [[result.met, got_text(result)] for result in (passed.results if passed else ())],
+        "errors": [[number, _said(score)] for number, score in errors],
+        "unjudged": [[number, _said(score)] for number, score in judged if score.value is None],
+        "others": [[name, score.value, score.explanation] for name, score in sorted(found.items())],
+        "finish": record.finish_reason,
+    }
+
+
+def _body(text: str, marks: Sequence[Mark]) -> Answer:
+    """The text as segments; the n-th mark belongs to the n-th error. `cut` counts the characters left out."""
+    return {"body": segments(text[:LONGEST], marks), "cut": max(len(text) - LONGEST, 0)}
+
+
+def _is_error(metric: str) -> bool:
+    return metric.startswith(ERRORS)
+
+
+def _place(score: ScoreRecord) -> Mark | None:
+    return None if score.start is None or score.end is None else (score.start, score.end)
+
+
+def _said(score: ScoreRecord) -> str:
+    """The explanation without the verdict in front, which the page shows in its own way."""
+    return score.explanation.removeprefix("present: ").removeprefix("unscored: ")
+
+
+def got_text(result: CallResult) -> str:
+    """What a call gave, as one line."""
+    if result.value is not None:
+        return result.value
+    return f"{result.raised}: {result.message}" if result.message else result.raised

@@ -1,0 +1,32 @@
+// Brings the page to life: the state comes from the address, and every change goes back into it.
+
+{
+  const state = readState(location.hash);
+  const changed = (now) => history.replaceState(null, "", writeState(now));
+  const curves = new Curves(document.getElementById("curves"), DATA.charts, state, changed);
+  const browser = new Browser(document.getElementById("browser"), state, changed);
+  const isState = () => location.hash.includes("=");
+  const isChartOnly = ({ q, source, id, conditions, chart }) => chart && !q && !source && !id && !conditions.length;
+  const go = (to) => document.getElementById(isChartOnly(to) ? "training" : "prompts").scrollIntoView();
+
+  // A link inside the page names the part of the state it is about; the rest stays as it is.
+  window.addEventListener("hashchange", () => {
+    if (!isState()) return;
+    const next = readState(location.hash);
+    if (!next.chart) next.chart = browser.state.chart;
+    browser.show(next);
+    curves.show(next);
+    go(next);
+  });
+  // The same link once more changes no address, and still leads there.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest('a[href*="="]')) setTimeout(() => go(browser.state));
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    document.getElementById("search").focus();
+  });
+  if (isState()) go(state);
+}
