@@ -9,7 +9,7 @@ Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` 
 from __future__ import annotations
 
 from pipeline.failures import UserError
-from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord
+from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject
 from pipeline.sources.exports import to_corruption, to_masked_region, to_own, to_trl
 from pipeline.sources.files import read as read_rows
 from pipeline.sources.formats import to_granular, to_response_level
@@ -43,6 +43,7 @@ __all__ = [
     "PreferenceLoss",
     "PreferenceRecord",
     "QARecord",
+    "Reject",
     "Side",
     "Span",
     "UserError",

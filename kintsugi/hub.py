@@ -168,4 +168,5 @@ def _settings(manifest: Manifest) -> str:
     kept = {key: value for key, value in manifest.config.items() if key not in left_out and value not in (None, [], {})}
     if "origin" in kept:
         kept["origin"] = Path(str(kept["origin"])).name
-    return ", ".join(f"{key}: {value}" for key, value in kept.items())
+    shown = {key: " and ".join(map(str, value)) if isinstance(value, list) else value for key, value in kept.items()}
+    return ", ".join(f"{key}: {value}" for key, value in shown.items())

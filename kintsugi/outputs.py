@@ -78,12 +78,17 @@ def _write_json(write: Callable[[str], object], rows: Iterable[dict[str, Any]], 
 
 
 def write_directory(target: Path, fill: Callable[[Path], object], force: bool, marker: str) -> None:
-    """Let `fill` make a directory, then put it in its place at once. What was there is removed last."""
-    refuse_to_replace(target, force, marker)
+    """Let `fill` make a directory, then put it in its place at once. What was there is removed last.
+
+    A directory that holds the same bytes already is left as it is.
+    """
     draft, old = (target.with_name(f".{target.name}.{os.getpid()}.{what}") for what in ("draft", "old"))
     try:
         draft.mkdir(parents=True)
         fill(draft)
+        if target.is_dir() and _contents(target) == _contents(draft):
+            return
+        refuse_to_replace(target, force, marker)
         if target.exists():
             target.rename(old)
         draft.rename(target)
@@ -94,6 +99,11 @@ def write_directory(target: Path, fill: Callable[[Path], object], force: bool, m
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _contents(directory: Path) -> dict[Path, str]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory): file_hash(path) for path in files}
 
 
 def copy_directory(source: Path, target: Path, force: bool, marker: str) -> None:

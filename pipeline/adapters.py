@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.failures import UserError
+from pipeline.store import write_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -37,6 +38,22 @@ def locate(directory: Path) -> ModelFiles:
 def base_name(init: str, directory: Path) -> str:
     """How an adapter in `directory` names the model `init` that it is trained on: relative within the same store."""
     return f"../{Path(init).name}" if Path(init).parent == directory.parent else init
+
+
+def base_of(directory: Path) -> str:
+    """What an adapter's base is called from anywhere: an absolute path where it is a directory, else its name."""
+    name = str(json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    path = (directory / name).resolve()
+    if not (path / "config.json").exists():
+        return str(path) if name.startswith((".", "/")) else name
+    # An imported model is links: its base is where those lead.
+    return str((path / "config.json").resolve().parent if (path / "config.json").is_symlink() else path)
+
+
+def write_adapter_config(directory: Path, target: Path) -> None:
+    """Write an adapter's configuration to another directory, its base under a name that holds there too."""
+    settings = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    write_json(target / ADAPTER_CONFIG, {**settings, "base_model_name_or_path": base_of(directory)})
 
 
 def _base(directory: Path, settings: dict[str, Any]) -> Path:

@@ -6,11 +6,21 @@ files are gone or have another length does not exist, like any other that is dam
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.adapters import ADAPTER_CONFIG, locate, write_adapter_config
 from pipeline.contract import Work
 from pipeline.failures import UserError
 from training.nodes import MODEL_FILES, ImportConfig, check_model_directory, model_files
+
+TOKENIZER = {
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+}
 
 
 def import_model(work: Work) -> None:
@@ -18,13 +28,30 @@ def import_model(work: Work) -> None:
     config: ImportConfig = work.config
     local = Path(config.origin).is_dir()
     directory = Path(config.origin).resolve() if local else downloaded(config.origin)
-    check_model_directory(directory)
     for link in work.directory.iterdir():
         link.unlink()
-    for path in model_files(directory):
-        (work.directory / path.name).symlink_to(path)
+    if (directory / ADAPTER_CONFIG).exists():
+        _link_adapter(directory, work.directory)
+    else:
+        check_model_directory(directory)
+        _link(model_files(directory), work.directory)
     work.progress(1, 1, "model")
     work.commit(facts={"from": config.origin, "directory": str(directory)})
+
+
+def _link(files: Iterable[Path], target: Path) -> None:
+    for path in files:
+        (target / path.name).symlink_to(path)
+
+
+def _link_adapter(directory: Path, target: Path) -> None:
+    """An adapter, with its base under a name that holds here, and the base's tokenizer where it has none of its own."""
+    own = [path for path in model_files(directory) if path.name != ADAPTER_CONFIG]
+    _link(own, target)
+    write_adapter_config(directory, target)
+    if not any(path.name.startswith("tokenizer") for path in own):
+        base = locate(target).weights
+        _link((path for path in model_files(base) if path.name in TOKENIZER), target)
 
 
 def downloaded(name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.adapters import ADAPTER_CONFIG
+from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
 
@@ -152,7 +152,7 @@ class ImportConfig(NodeConfig):
 
 
 class Import(NodeKind):
-    """A model directory or a Hugging Face name as a node. Its files are linked to, not copied."""
+    """A model directory, an adapter's, or a Hugging Face name as a node. Its files are linked to, not copied."""
 
     name = "model"
     product = "models"
@@ -168,7 +168,7 @@ class Import(NodeKind):
             what = f"'{TINY}' is built when it is trained: it cannot be imported."
             raise UserError("config", what, "from", "Train it with an sft node: {kind: sft, init: tiny, ...}.")
         try:
-            return {"model": init_fingerprint(config.origin)}
+            return {"model": import_fingerprint(config.origin)}
         except UserError as error:
             raise UserError(
                 error.kind, error.what, "from" if error.where == "init" else error.where, error.hint
@@ -200,6 +200,19 @@ def init_fingerprint(init: str) -> str:
         "init",
         "Name a model node of this file, `tiny`, a directory with config.json, or OWNER/NAME.",
     )
+
+
+def import_fingerprint(origin: str) -> str:
+    """What identifies a model that is imported: like an `init`, or an adapter with its base."""
+    if not (Path(origin) / ADAPTER_CONFIG).exists():
+        return init_fingerprint(origin)
+    from pipeline.store import content_key
+
+    directory, base = Path(origin), base_of(Path(origin))
+    if not (directory / ADAPTER_WEIGHTS).exists():
+        hint = "Save it with save_pretrained; pickled weights (*.bin) are not loaded."
+        raise UserError("config", f"the adapter lacks {ADAPTER_WEIGHTS}.", str(directory), hint)
+    return content_key([_directory_hash(directory), base, init_fingerprint(base)])
 
 
 def check_model_directory(directory: Path) -> None:

@@ -193,6 +193,10 @@ def _differences(results: Results) -> list[str]:
         "In percentage points of the pass rate, on the same prompts. Interval: 95% paired percentile bootstrap. "
         f"p: exact McNemar; p (Holm): adjusted for all {count} comparisons."
     )
+    if all(arm["kind"] == "model" for arm in results["arms"]):
+        # Models from outside: nothing is known of how they came to be, so no difference is a matter of masks.
+        every = sorted(results["differences"], key=lambda found: -abs(found["difference"]))
+        return [explained, *_section("### Between the models", every, "There is one model.")]
     return [
         explained,
         *_section(

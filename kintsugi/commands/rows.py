@@ -42,6 +42,15 @@ Side = Annotated[str | None, typer.Option("--side", help="Only this answer of pa
 Rejected = Annotated[bool, typer.Option("--rejected", help="The rows that were left out, and why.")]
 
 
+class Pager(Console):
+    """A console whose reader may leave, as `head` does, without that being a failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop. What is left in the stream goes nowhere, or Python would complain when it closes it."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit
+
+
 def export(
     dataset: Reference,
     output: Target,
@@ -117,12 +126,7 @@ def view(
         of_type = f" with the error type '{error_type}'" if error_type else ""
         raise UserError("data", f"there are no rows{of_type}{' left' if skip else ''}.", dataset)
     # A pipe has no width: lines are left to whoever reads them.
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Pager(highlight=False, soft_wrap=not sys.stdout.isatty())
     plain = console.color_system is None or console.no_color
-    try:
-        for line in (line for row in shown for line in lines_of(row, side, plain=plain)):
-            console.print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `head` has seen enough. Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in (line for row in shown for line in lines_of(row, side, plain=plain)):
+        console.print(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +15,11 @@ from kintsugi.commands.experiment import make
 from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, setting
 from kintsugi.graph import Graph
 from kintsugi.inline import inline, made, refuse_unless_one_of
-from kintsugi.outputs import copy_directory, refuse_to_replace
+from kintsugi.outputs import refuse_to_replace, write_directory
 from kintsugi.references import find_model, usable_rows
+from pipeline.adapters import ADAPTER_CONFIG, write_adapter_config
 from pipeline.failures import UserError
-from pipeline.store import MANIFEST, Store, read_manifest
+from pipeline.store import MANIFEST, Store, describe_files, read_manifest, write_json
 from training.nodes import PreferenceConfig, SftConfig
 
 LOSSES = ("sft", "dpo", "tdpo1", "tdpo2")
@@ -38,6 +40,7 @@ FLAGS = {
 """The options of the training node's fields."""
 OPTIONS = {
     **{("model", name): flag for name, flag in FLAGS.items()},
+    ("start", "from"): FLAGS["init"],
     ("rows", "from"): "--pairs",
     ("rows", "max_rejected"): "--max-rejected",
 }
@@ -112,9 +115,13 @@ def train(
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
         **{"workers": workers, "zero": zero, "dtype": dtype, "resources": None if gpus is None else {"gpus": gpus}},
     }
-    nodes = {
+    init = find_model(model, store, runs)
+    # A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter.
+    start = {"start": {"kind": "model", "from": init}} if Path(init).is_dir() else {}
+    nodes: dict[str, dict[str, Any]] = {
         "rows": {"kind": "source", "from": str(pairs), "max_rejected": max_rejected},
-        "model": {**_training(loss, pairs, fields), "init": find_model(model, store, runs), "data": "rows"},
+        **start,
+        "model": {**_training(loss, pairs, fields), "init": "start" if start else init, "data": "rows"},
     }
     graph = inline("train", output.name if output else pairs.stem, nodes, OPTIONS, seed)
     if mask not in (None, "response"):
@@ -162,11 +169,20 @@ def _train(graph: Graph, output: Path | None, store: Path, runs: Path, force: bo
     make(graph, store, runs)
     found = made(graph, Store(store.resolve()), "model")
     if output and not current:
-        copy_directory(found.directory, output, force, MANIFEST)
+        write_directory(output, lambda draft: _copy_model(found.directory, draft), force, MANIFEST)
     place = escape(str(output or found.directory))
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\nModel: {place}\n[dim]{_learned(found.directory, found.manifest.rows)}[/]")
     console.print(f"Next:  kintsugi eval {place} --prompts FILE")
+
+
+def _copy_model(directory: Path, draft: Path) -> None:
+    """The model as it is in the store; an adapter names its base in a way that holds elsewhere."""
+    shutil.copytree(directory, draft, dirs_exist_ok=True)
+    if (directory / ADAPTER_CONFIG).exists():
+        write_adapter_config(directory, draft)
+        manifest = json.loads((draft / MANIFEST).read_text(encoding="utf-8"))
+        write_json(draft / MANIFEST, {**manifest, "files": describe_files(draft)})
 
 
 def _learned(directory: Path, rows: dict[str, int]) -> str:

@@ -31,8 +31,8 @@ GOOD: Fields = ("response", "answer", "solution", "chosen", "correct_response", 
 """What a good answer is called, in any format."""
 CORRECT, INCORRECT = 1, -1
 """The flag of a masked region: which response it lies in."""
-TYPO = 0.9
-"""How alike (difflib's ratio) two field names are when one is the other misspelt: `chosen_span` for `chosen_spans`."""
+TYPO = 0.88
+"""How alike (difflib's ratio) two field names are when one is the other misspelt: `edit` for `edits`."""
 
 
 class BadRow(ValueError):

@@ -1,6 +1,8 @@
 """Commands for models and rows of one's own: what they refuse, and in which words, before anything heavy starts."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -203,6 +205,14 @@ def test_nothing_in_a_row_reaches_the_terminal_as_a_command(tmp_path, kintsugi):
     assert not set(stdout) & set("\x1b\x07\r\x9b\u202e\u200b\u2028")
     assert r"\x1b]0;owned\x07\x1b[2Jx\rhidden\x9b31m\u202eevil\u200b [bold]b[/bold] \u2028" in stdout
     assert r"[-\x1b]0-];owned" in stdout
+
+
+def test_a_reader_that_leaves_is_no_failure(tmp_path):
+    name = rows(tmp_path, *({**QA, "prompt": f"{i} " + "p" * 500} for i in range(1000)))
+    command = f"set -o pipefail; {sys.executable} -m kintsugi view {name} -n 1000 | head -n 1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("rows-000001  rows.jsonl")
 
 
 def test_view_and_export_find_nodes_of_runs_and_their_splits(tmp_path, kintsugi, refusal):

@@ -1,0 +1,148 @@
+"""Answers that come without edits, and rows written for others and read again."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import spans
+from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord
+from pipeline.sources.exports import EXPORTS, to_corruption, to_masked_region, to_own, to_trl
+from pipeline.sources.files import read
+from pipeline.sources.formats import BadRow, from_corruption, from_prompts
+from pipeline.spans import Edit, Span, diff
+from pipeline.stages.annotate import annotate, marked
+
+TEXT = st.text(st.sampled_from("ab \n\t🎉é👩‍💻.(1"), max_size=60)
+SIDES = {"prompt": "Add.", "correct_response": "a + b", "incorrect_response": "a - b"}
+
+
+# Diffs
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT, TEXT)
+def test_a_diff_leads_from_one_text_to_the_other(good, bad):
+    assert spans.apply(diff(good, bad), good) == bad
+
+
+def test_a_diff_marks_words_in_the_lines_that_differ():
+    good = "def f(n):\n    for i in range(n):\n        pass\n    return n\n"
+    bad = "def f(n):\n    for i in range(n + 1):\n        print(i)\n    return n\n"
+    assert diff(good, bad, "x") == [Edit(30, 30, "", " + 1", "x"), Edit(41, 45, "pass", "print(i)", "x")]
+
+
+def test_changes_that_only_white_space_keeps_apart_are_one():
+    assert diff("one two three", "one 2 3") == [Edit(4, 13, "two three", "2 3")]
+    assert diff("a, b", "c, d") == [Edit(0, 1, "a", "c"), Edit(3, 4, "b", "d")]
+
+
+def test_a_line_too_many_is_one_edit():
+    assert diff("a\nb\n", "a\nx\nb\n") == [Edit(2, 2, "", "x\n")]
+    assert diff("a\nx\nb\n", "a\nb\n") == [Edit(2, 4, "x\n", "")]
+    assert diff("same", "same") == []
+
+
+def test_a_block_beyond_comparing_is_one_edit():
+    words = "a b " * 2000
+    assert diff(words, "c " * 2000) == [Edit(0, len(words), words, "c " * 2000)]
+
+
+def test_a_pair_without_spans_is_marked_and_one_with_spans_is_left_alone():
+    bare = PreferenceRecord("p", "Add.", "a + b", "a - b")
+    found = marked(bare)
+    assert found.chosen_spans == (Span(2, 3, "unknown", "+"),)
+    assert found.rejected_spans == (Span(2, 3, "unknown", "-"),)
+    given_spans = PreferenceRecord("p", "Add.", "a + b", "a - b", (), (Span(0, 1, "typo", "a"),))
+    assert marked(given_spans) is given_spans
+
+
+# Reading
+
+
+def test_a_corruption_row_has_its_edits_or_those_of_a_diff():
+    edit = {"start": 2, "end": 3, "new": "-", "error_type": "typo"}
+    with_edits = from_corruption({**SIDES, "edits": [edit]}, "r")
+    assert with_edits.edits == (Edit(2, 3, "+", "-", "typo"),)
+    assert from_corruption(SIDES, "r").edits == (Edit(2, 3, "+", "-", "unknown"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "said"),
+    [
+        ({"edits": [{"start": 2, "end": 3, "new": "*"}]}, "edits", "does not lead from 'correct_response'"),
+        ({"edits": [{"start": 2, "end": 9, "new": "-"}]}, "edits", "overlaps another edit or leaves the text"),
+        (
+            {"edits": [{"start": 2, "end": 3, "old": "x", "new": "-"}]},
+            "edits",
+            "expects 'x' at 2 but the text reads '+'",
+        ),
+        ({"edits": [{"start": 2, "end": 3}]}, "missing-field", "field 'edits[0].new' is missing"),
+        ({"masked_regoins": []}, "missing-field", "did you mean 'masked_region"),
+        ({"edit": []}, "missing-field", "did you mean 'edits'?"),
+    ],
+)
+def test_a_corruption_row_that_does_not_hold_together(change, reason, said):
+    with pytest.raises(BadRow) as caught:
+        from_corruption({**SIDES, **change}, "r")
+    assert caught.value.reason == reason
+    assert said in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "response"),
+    [
+        ({"prompt": "Add."}, "Add.", ""),
+        ({"question": "Add.", "answer": "a + b"}, "Add.", "a + b"),
+        ({"id": 1, "problem": "Add.", "solution": "a + b"}, "Add.", "a + b"),
+        ({"prompt": "Add.", "chosen": "a + b", "rejected": "a - b"}, "Add.", "a + b"),
+        (SIDES, "Add.", "a + b"),
+    ],
+)
+def test_rows_of_every_format_are_prompts(row, prompt, response):
+    found = from_prompts(row, "r")
+    assert (found.prompt, found.response) == (prompt, response)
+
+
+# Writing
+
+WORDS = st.text(min_size=1, max_size=20).filter(str.strip)
+TESTS = st.lists(st.integers().map(lambda n: FunctionTest.of("f", n, expected=[n])), max_size=2).map(tuple)
+
+
+def again(row):
+    """The record that a written row gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_text(json.dumps(row) + "\n")
+        [found] = read(path)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(WORDS, WORDS, WORDS, TESTS)
+def test_broken_answers_and_questions_come_back_exactly(prompt, good, bad, tests):
+    question = QARecord("q", prompt, good, "s", tests)
+    assert again(to_own(question)) == question
+    if good != bad:
+        broken = CorruptionRecord("q", prompt, good, bad, tuple(diff(good, bad, "t")), "seen", "s", tests)
+        assert again(to_corruption(broken)) == broken == again(to_own(broken))
+        assert again(to_own(annotate(broken))) == annotate(broken)
+
+
+def test_the_seeds_reader_gets_one_row_for_each_region():
+    pair = PreferenceRecord("p", "Add.", "a + b", "a - b", (Span(2, 3, "t", "+"),), (Span(5, 5, "t", ""),))
+    assert to_masked_region(pair) == [{**SIDES, "masked_region": [2, 3, 1]}, {**SIDES, "masked_region": [5, 5, -1]}]
+    assert to_trl(pair) == {"prompt": "Add.", "chosen": "a + b", "rejected": "a - b"}
+
+
+def test_every_export_of_pairs_can_be_read_again():
+    pair = marked(PreferenceRecord("p", "Add.", "a + b", "a - b"))
+    for name, export in EXPORTS.items():
+        if export.record is PreferenceRecord:
+            for row in export.rows(pair):
+                found = again(row)
+                assert (found.chosen, found.rejected) == (pair.chosen, pair.rejected), name
