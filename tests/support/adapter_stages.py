@@ -73,11 +73,12 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
     made, keeper = start(base, config)
     first = saved(made, scratch / "first")
     facts = lora.parameters(made.module)
+    off = logits_off(made, ids)
     losses = train(made, range(HALF))
     checkpoint.save(made, scratch, HALF)
     losses += train(made, range(HALF, STEPS))
     whole = saved(made, scratch / "whole")
-    same = torch.equal(logits_off(made, ids), expected)
+    after = logits_off(made, ids)
     del made, keeper
     gc.collect()
     made, keeper = start(base, config)
@@ -95,7 +96,8 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
         "moved": any(not torch.equal(first[name], whole[name]) for name in whole),
         "first": {name: float(tensor.double().abs().sum()) for name, tensor in first.items()},
         "whole": {name: float(tensor.double().abs().sum()) for name, tensor in whole.items()},
-        "off_is_base": same,
+        "off_stays": torch.equal(off, after),
+        "off_is_base": torch.equal(after, expected),
         "checkpoint_bytes": shards,
         **facts,
     }
