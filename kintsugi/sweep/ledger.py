@@ -100,6 +100,12 @@ class Ledger:
         self.put(changed := replace(self.trials[name], **changes))
         return changed
 
+    def interrupt(self) -> None:
+        """What runs is cut off, and waits for the next run."""
+        for trial in list(self.trials.values()):
+            if trial.state == "running":
+                self.change(trial.name, state="waiting")
+
     def ended(self) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.state in ENDED]
 

@@ -138,6 +138,7 @@ def _run_trials(plan: Plan, ledger: Ledger, place: Place, screen: Screen, run: P
             screen.progress_of("trials")(0, total, "trials")
             tune_trials(plan, ledger, left, place.store, run, ended)
     finally:
+        ledger.interrupt()
         with captured(log):
             disconnect()
     _refuse_unended(plan, ledger, log)

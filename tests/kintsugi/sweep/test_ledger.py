@@ -34,6 +34,13 @@ def test_a_ledger_is_read_back_as_it_was_and_what_ran_waits_again(tmp_path):
     assert again.trials == {**ledger.trials, "dpo-response/2": trial(2, "waiting", 0.7)}
 
 
+def test_an_interruption_leaves_nothing_running(tmp_path):
+    trials = {item.name: item for item in (trial(1, "running", 0.7), trial(2))}
+    ledger = Ledger(tmp_path / "trials.json", "print", trials)
+    ledger.interrupt()
+    assert [item.state for item in ledger.trials.values()] == ["waiting", "finished"]
+
+
 def test_a_ledger_of_another_sweep_or_half_a_file_is_no_ledger(tmp_path):
     Ledger(tmp_path / "trials.json", "print").put(trial())
     assert Ledger.open(tmp_path / "trials.json", "other").trials == {}
