@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from kintsugi import endings
+from kintsugi.__main__ import INTERRUPTED
 from kintsugi.commands import experiment, setup
 
 DEBUG = "--debug"
@@ -59,6 +60,6 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(endings.INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sys.exit(endings.end_with(error, debug=DEBUG in sys.argv))
