@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kintsugi import endings
+from kintsugi.__main__ import INTERRUPTED
 from kintsugi.commands import answer, cluster, data, experiment, rows, setup, sweep
 from kintsugi.commands.train import train
 
@@ -66,6 +67,6 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(endings.INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sys.exit(endings.end_with(error, debug=DEBUG in sys.argv))

@@ -19,8 +19,8 @@ from rich.markup import escape
 
 from pipeline.failures import UserError
 
-BUG, INTERRUPTED = 1, 130
-"""Exit codes beside those of user errors, which `pipeline.failures` gives."""
+BUG = 1
+"""The exit code beside those of user errors, which `pipeline.failures` gives, and that of Ctrl-C."""
 
 GOING_ON = "[yellow]Stopped.[/] What was made is kept: the same command goes on from here."
 SHUTDOWN_SECONDS = 10

@@ -109,3 +109,25 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored():
     program = "import signal; signal.signal(2, signal.SIG_IGN); from kintsugi import endings; endings.catch_signals()"
     check = "; assert signal.getsignal(2) is signal.SIG_IGN"
     assert subprocess.run([sys.executable, "-c", program + check], cwd=ROOT).returncode == 0
+
+
+LOADING = """
+import sys
+sys.modules["kintsugi.cli"] = type(sys)("cli")
+def interrupted():
+    exec("raise KeyboardInterrupt")  # Python would end such a process by a signal, whatever its exit code
+def told():
+    sys.stdout.write("Stopped.")
+    sys.exit(130)
+sys.modules["kintsugi.cli"].main = {"interrupt": interrupted, "told": told, "error": lambda: sys.exit(4)}[sys.argv[1]]
+from kintsugi.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("case", "code"), [("interrupt", 130), ("told", 130), ("error", 4)])
+def test_the_program_leaves_with_the_code_of_its_ending(case, code):
+    done = subprocess.run([sys.executable, "-c", LOADING, case], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert ("Stopped." in done.stdout + done.stderr) == (code == 130)
+    assert "Traceback" not in done.stderr

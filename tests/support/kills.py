@@ -209,7 +209,7 @@ def descendants(driver: psutil.Process) -> list[psutil.Process]:
 
 
 def workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Ray's workers of a run, oldest first: those at work, or idle ones where nobody is. Its agents are services."""
+    """Ray's workers of a run, oldest first: those at work, or else the idle ones. Its agents are services."""
     found = [(process, _title(process)) for process in descendants(driver)]
     ours = [(process, title) for process, title in found if title.startswith("ray::") and "Agent" not in title]
     busy = [process for process, title in ours if not title.startswith("ray::IDLE")]
