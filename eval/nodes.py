@@ -114,7 +114,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 3
+    version = 4
     Config = CompareConfig
     named_inputs = True
 

@@ -21,9 +21,10 @@ from markupsafe import Markup
 
 from eval.report.curves import charts
 from eval.report.evidence import Evidence
-from eval.report.markdown import SIGNIFICANT, mask_comparisons, p_text, percent, points
+from eval.report.markdown import SIGNIFICANT, Compared, mask_comparisons, oriented, p_text, percent, points
+from eval.report.pooled import Pooled
 from eval.report.prompts import browser_data
-from eval.report.results import Arm, Comparison, Results
+from eval.report.results import Arm, Results
 
 STYLES = ("base.css", "tables.css", "curves.css", "prompts.css", "media.css")
 SCRIPTS = ("dom.js", "state.js", "browser.js", "answers.js", "curves.js", "main.js")
@@ -42,6 +43,8 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
         about=about(arms, seed),
         comparisons=comparison_groups(results),
         axis=axis(results["differences"]),
+        pooled=pooled_groups(results["pooled"]),
+        pooled_axis=axis(results["pooled"]["differences"]),
         error_panels=error_panels(results["arms"]),
         floor=_rate_of(results["arms"], "corrupted"),
         ceiling=_rate_of(results["arms"], "reference"),
@@ -141,17 +144,27 @@ def about(arms: Sequence[Evidence], seed: int) -> list[tuple[str, str]]:
 def comparison_groups(results: Results) -> list[dict[str, Any]]:
     """The differences in two groups: what the mask changes, then all others, the largest first."""
     masks = mask_comparisons(results)
+    return _groups("What the mask changes, under the same loss and seed", masks, results["differences"])
+
+
+def pooled_groups(pooled: Pooled) -> list[dict[str, Any]]:
+    """The same for the differences over seeds."""
+    masks = oriented(pooled["differences"], {arm["name"]: arm for arm in pooled["arms"]})
+    return _groups("What the mask changes, over seeds, under the same loss", masks, pooled["differences"])
+
+
+def _groups(title: str, masks: Sequence[Compared], differences: Sequence[Compared]) -> list[dict[str, Any]]:
     known = {frozenset((found["a"], found["b"])) for found in masks}
-    others = [found for found in results["differences"] if frozenset((found["a"], found["b"])) not in known]
+    others = [found for found in differences if frozenset((found["a"], found["b"])) not in known]
     others.sort(key=lambda found: -abs(found["difference"]))
     groups = [
-        {"title": "What the mask changes, under the same loss and seed", "rows": masks, "open": True},
+        {"title": title, "rows": masks, "open": True},
         {"title": f"{'All other' if masks else 'All'} comparisons", "rows": others, "open": not masks},
     ]
     return [group for group in groups if group["rows"]]
 
 
-def axis(differences: Sequence[Comparison]) -> dict[str, Any]:
+def axis(differences: Sequence[Compared]) -> dict[str, Any]:
     """One axis for all differences: both ends are multiples of `STEP`, zero lies within."""
     ends = [end for found in differences for end in found["ci"]] or [0.0]
     low = min(math.floor(min(ends) / STEP), -1)

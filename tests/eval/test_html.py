@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_every_difference_is_there_with_its_interval_counts_and_p_values(report:
         counts = [str(found["only_a"]), "/", str(found["only_b"])]
         tests = [p_text(found["p_value"]), p_text(found["p_holm"])]
         assert page.row(found["a"], "less", found["b"], *figures, *counts, *tests), found
+
+
+def test_arms_over_several_seeds_stand_first_with_their_figures(report: Path, tmp_path: Path):
+    assert not re.search('id="seeds"', html_of(report))
+    twins = [
+        replace(MODELS[2], node="mended/dpo-1", verdicts=[1, 1, 1, 0, 0, 0], config={**MODELS[2].config, "seed": 1})
+    ]
+    directory = make_report(tmp_path, [*MODELS[:3], *twins])
+    page, pooled = page_of(directory), results_of(directory)["pooled"]
+    (arm,) = pooled["arms"]
+    assert (arm["name"], arm["seeds"]) == ("dpo / granular", [0, 1])
+    low, high = arm["pass_rate_ci"]
+    assert page.row(arm["name"], percent(arm["pass_rate"]), percent(low), percent(high), "2", "50.0% to 50.0%")
+    assert [(tag, found["class"]) for tag, found in page.tags if found.get("class") == "seed"] == [("line", "seed")] * 2
+    for found in pooled["differences"]:
+        assert page.row(found["a"], "less", found["b"], points(found["difference"]), p_text(found["p_holm"]))
+    assert html_of(directory).index('id="seeds"') < html_of(directory).index('id="arms"')
 
 
 def test_errors_by_type_are_counted_per_arm(report: Path):
