@@ -219,3 +219,17 @@ def test_the_terminal_shows_a_family_once_with_its_mean():
     lines = [line for line in rendered(results).splitlines() if "%" in line and "Shaded" not in line]
     assert [line.split("  ")[0].strip() for line in lines] == ["c", "dpo / granular, 2 seeds"]
     assert "62.5%" in lines[1] and "50.0%" in lines[1]
+
+
+def test_models_from_outside_are_compared_with_each_other():
+    """Whether or not a difference holds: with two models it is what was asked."""
+    arms = [arm(name, kind="model", gap_closed=None, train_seconds=None) for name in ("mine", "yours")]
+    text = to_markdown(results_of(arms, [comparison("mine", "yours")]))
+    assert "### Between the models" in text
+    assert "| mine | yours | +12.5 |" in text
+    assert "mask" not in text
+    assert "There is one model." in to_markdown(results_of(arms[:1]))
+    shown = rendered(results_of(arms))
+    assert "compiles" in shown
+    assert "gap" not in shown.lower()
+    assert "time" not in shown

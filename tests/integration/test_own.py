@@ -151,6 +151,8 @@ def test_eval_compares_models_that_the_store_did_not_make(trained: str, referenc
     assert results["n_prompts"] == 25
     assert "passed" in printed
     assert "gap" not in printed
+    again = kintsugi("eval", "reference", "model", "--prompts", "qa.json", "-o", "report", "--max-tokens", "96")
+    assert again.count("in the store") == 8
     viewed = kintsugi("view", "eval-report:scores/model", "-n", "1")
     assert "passed: " in viewed
     assert "errors/off-by-one-errors: " in viewed

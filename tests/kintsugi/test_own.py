@@ -254,6 +254,9 @@ def test_export_writes_a_hub_data_set_that_arrow_reads(tmp_path, kintsugi, refus
     assert [feature["name"] for feature in card["dataset_info"]["features"]] == table.schema.names
     assert r"| &lt;b&gt;\|x | 1 |" in body
     assert "| train | 1 | 0 | 1 |" in body
+    before = (tmp_path / "hub" / "README.md").stat().st_mtime_ns
+    kintsugi(tmp_path, "export", name, "-o", "hub", "--license", "mit")
+    assert (tmp_path / "hub" / "README.md").stat().st_mtime_ns == before
     assert "hub: this exists already." in refusal(tmp_path, "export", name, "-o", "hub", code=2)
     kintsugi(tmp_path, "export", name, "-o", "hub", "--force")
     assert "license: unknown" in (tmp_path / "hub" / "README.md").read_text()
