@@ -1,6 +1,7 @@
 """Trains an adapter under one ZeRO stage after another with real DeepSpeed; run by torch.distributed.run, prints JSON.
 
-Each stage: six steps with dropout, a checkpoint after the third, then a new engine that goes on from there.
+Each stage: six steps with dropout, a checkpoint after the third, then a new engine that goes on from there; and an
+engine that goes on training the saved adapter.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ def tokens(step: int, rank: int) -> torch.Tensor:
     return torch.randint(5, 60, (2, 7 + 3 * rank + step), generator=generator)
 
 
-def start(base: Path, config: ModelConfig) -> tuple[Any, Any]:
+def start(base: Path, config: ModelConfig, adapter: Path | None = None) -> tuple[Any, Any]:
     assert config.lora is not None
     torch.manual_seed(config.seed)
     model, keeper = engine.load_model(str(base), config, sharded=True)
-    adapted = lora.wrap(model, config.lora, base="../base", seed=config.seed)
+    if adapter is None:
+        adapted = lora.wrap(model, config.lora, base="../base", seed=config.seed)
+    else:
+        adapted = lora.go_on(model, config.lora, adapter)
     made = engine.initialize(adapted, config)
     made.train()
     return made, keeper
@@ -57,6 +61,26 @@ def logits_off(made: Any, ids: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def logits_on(made: Any, ids: torch.Tensor) -> torch.Tensor:
+    made.eval()
+    with torch.no_grad():
+        logits: torch.Tensor = made.module(input_ids=ids).logits
+    made.train()
+    return logits
+
+
+def gone_on(base: Path, config: ModelConfig, adapter: Path, expected: torch.Tensor, ids: torch.Tensor) -> bool:
+    """Whether a run that goes on starts as the adapter was left, moves away, and keeps its start as reference."""
+    made, keeper = start(base, config, adapter)
+    at_first = torch.equal(logits_on(made, ids), expected) and torch.equal(logits_off(made, ids), expected)
+    train(made, range(1))
+    moved = not torch.equal(logits_on(made, ids), expected)
+    held = torch.equal(logits_off(made, ids), expected)
+    del made, keeper
+    gc.collect()
+    return at_first and moved and held
+
+
 def saved(made: Any, directory: Path) -> dict[str, torch.Tensor]:
     directory.mkdir(parents=True, exist_ok=True)
     engine.save_model(made, directory, distributed.get_rank())
@@ -78,7 +102,7 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
     checkpoint.save(made, scratch, HALF)
     losses += train(made, range(HALF, STEPS))
     whole = saved(made, scratch / "whole")
-    after = logits_off(made, ids)
+    after, left_with = logits_off(made, ids), logits_on(made, ids)
     del made, keeper
     gc.collect()
     made, keeper = start(base, config)
@@ -96,6 +120,7 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
         "moved": any(not torch.equal(first[name], whole[name]) for name in whole),
         "first": {name: float(tensor.double().abs().sum()) for name, tensor in first.items()},
         "whole": {name: float(tensor.double().abs().sum()) for name, tensor in whole.items()},
+        "gone_on": gone_on(base, config, scratch / "whole", left_with, ids),
         "off_stays": torch.equal(off, after),
         "off_is_base": torch.equal(after, expected),
         "checkpoint_bytes": shards,
