@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,10 +73,11 @@ class Ledger:
     on_change: Callable[[Trial], None] = lambda trial: None
 
     @classmethod
-    def open(cls, path: Path, fingerprint: str) -> Ledger:
+    def open(cls, path: Path, fingerprint: str, planned: Collection[str]) -> Ledger:
         """The ledger of an earlier run, or an empty one where there is none that can be compared with.
 
-        What ran when the driver died waits again, with its setting and its curve so far.
+        What ran when the driver died waits again, with its setting and its curve so far. Trials that are not
+        `planned` any more, since fewer were asked for, are left out.
         """
         ledger = cls(path, fingerprint)
         try:
@@ -85,7 +86,7 @@ class Ledger:
         except (OSError, ValueError, TypeError, KeyError):
             return ledger
         if saved["fingerprint"] == fingerprint:
-            for trial in trials:
+            for trial in (trial for trial in trials if trial.name in planned):
                 state: State = "waiting" if trial.state == "running" else trial.state
                 ledger.trials[trial.name] = replace(trial, state=state)
         return ledger

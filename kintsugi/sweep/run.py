@@ -63,7 +63,7 @@ def run_sweep(sweep: Sweep, place: Place, screen: Screen) -> dict[str, Trial]:
     run = place.runs / sweep.config.name
     with lease(run / ".sweep.lock", lambda: screen.waiting(sweep.config.name)):
         execute(plan.graph, place, screen)
-        ledger = Ledger.open(run / LEDGER, plan.fingerprint())
+        ledger = Ledger.open(run / LEDGER, plan.fingerprint(), {trial.name for trial in plan.trials})
         publisher = _publisher(plan, ledger, run)
         _adopt(plan, ledger, place)
         publisher.page()

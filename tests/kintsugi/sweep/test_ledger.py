@@ -13,6 +13,8 @@ from kintsugi.sweep.judge import best_of
 from kintsugi.sweep.ledger import Evaluated, Ledger, Trial, evaluations_in
 from kintsugi.sweep.run import left_over
 
+NAMES = {f"dpo-response/{number}" for number in (1, 2, 3)}
+
 
 def trial(number=1, state="finished", figure=None, arm="dpo-response", **more):
     steps = () if figure is None else (Evaluated(10, 10, 1, {"eval/nll": figure}),)
@@ -23,15 +25,20 @@ def trial(number=1, state="finished", figure=None, arm="dpo-response", **more):
 
 
 def test_a_ledger_is_read_back_as_it_was_and_what_ran_waits_again(tmp_path):
-    ledger = Ledger.open(tmp_path / "trials.json", "print")
+    ledger = Ledger.open(tmp_path / "trials.json", "print", NAMES)
     told = []
     ledger.on_change = told.append
     ledger.put(trial(1, "finished", 0.5, passed=3, judged=4))
     ledger.put(trial(2, "running", 0.7))
     ledger.put(trial(3, "failed", reason="the loss is nan"))
     assert [item.name for item in told] == ["dpo-response/1", "dpo-response/2", "dpo-response/3"]
-    again = Ledger.open(tmp_path / "trials.json", "print")
+    again = Ledger.open(tmp_path / "trials.json", "print", NAMES)
     assert again.trials == {**ledger.trials, "dpo-response/2": trial(2, "waiting", 0.7)}
+
+
+def test_trials_that_are_no_longer_asked_for_take_no_part(tmp_path):
+    Ledger(tmp_path / "trials.json", "print").put(trial(3, figure=0.1))
+    assert Ledger.open(tmp_path / "trials.json", "print", NAMES - {"dpo-response/3"}).trials == {}
 
 
 def test_an_interruption_leaves_nothing_running(tmp_path):
@@ -43,14 +50,14 @@ def test_an_interruption_leaves_nothing_running(tmp_path):
 
 def test_a_ledger_of_another_sweep_or_half_a_file_is_no_ledger(tmp_path):
     Ledger(tmp_path / "trials.json", "print").put(trial())
-    assert Ledger.open(tmp_path / "trials.json", "other").trials == {}
+    assert Ledger.open(tmp_path / "trials.json", "other", NAMES).trials == {}
     (tmp_path / "trials.json").write_text("{")
-    assert Ledger.open(tmp_path / "trials.json", "print").trials == {}
+    assert Ledger.open(tmp_path / "trials.json", "print", NAMES).trials == {}
 
 
 def test_what_ended_is_left_alone_and_what_failed_is_tried_again(plan_of, tmp_path):
     plan = plan_of()
-    ledger = Ledger.open(tmp_path / "trials.json", plan.fingerprint())
+    ledger = Ledger.open(tmp_path / "trials.json", plan.fingerprint(), NAMES)
     for number, state in ((1, "finished"), (2, "stopped"), (3, "failed")):
         ledger.put(trial(number, state))
     names = {planned.name for planned in left_over(plan, ledger)}
