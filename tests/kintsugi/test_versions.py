@@ -46,7 +46,7 @@ PINS = {
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (3, "1e63ea0097856c4dd9ca"),
-    "compare": (4, "f1d1626e5b026dfc46b7"),
+    "compare": (4, "4b9cfcbca5d8573b1677"),
 }
 
 TYPE_PINS = {
