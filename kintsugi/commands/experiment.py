@@ -53,15 +53,16 @@ def show_plan(graph: Graph, store: Path) -> None:
     """
     made = _manifests(graph, store)
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.experiment.name}: plan", title_justify="left")
-    for heading in ("node", "kind", "key", "from", ""):
-        table.add_column(heading, no_wrap=heading != "from")
+    for heading in ("", "node", "kind", "key", "from"):
+        table.add_column(heading, no_wrap=True)
     for node in graph.nodes.values():
         sources = ", ".join(f"{edge.node}.{edge.split}" if edge.split else edge.node for edge in node.inputs)
-        state = "[dim]in the store[/]" if node.name in made else "[bold]to make[/]"
-        table.add_row(node.name, node.kind.name, f"[dim]{node.key[:10]}[/]", f"[dim]{escape(sources)}[/]", state)
+        state = "[green]✓[/]" if node.name in made else "[bold]·[/]"
+        table.add_row(state, node.name, node.kind.name, f"[dim]{node.key[:8]}[/]", f"[dim]{escape(sources)}[/]")
     console = Console()
     console.print(table)
-    console.print(f"\n{len(graph.nodes) - len(made)} of {len(graph.nodes)} nodes to make.")
+    missing = len(graph.nodes) - len(made)
+    console.print(f"\n[green]✓[/] in the store   [bold]·[/] {missing} of {len(graph.nodes)} nodes to make.")
 
 
 def validate(config: Config, set_: Set = None) -> None:
