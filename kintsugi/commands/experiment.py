@@ -52,9 +52,11 @@ def show_plan(graph: Graph, store: Path) -> None:
     The graph was built, so keys, types and references are right, and the files that it names exist.
     """
     made = _manifests(graph, store)
-    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.experiment.name}: plan", title_justify="left")
-    for heading in ("", "node", "kind", "key", "from"):
+    title = f"{graph.experiment.name}: plan"
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left", expand=True)
+    for heading in ("", "node", "kind", "key"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("from", no_wrap=True, ratio=1)
     for node in graph.nodes.values():
         sources = ", ".join(f"{edge.node}.{edge.split}" if edge.split else edge.node for edge in node.inputs)
         state = "[green]✓[/]" if node.name in made else "[bold]·[/]"
