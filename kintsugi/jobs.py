@@ -27,6 +27,13 @@ PATIENCE_SECONDS = 10
 AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
+CHATTY = (
+    "ray",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
+"""Loggers that tell of every ignore file and every default."""
+
 LEFT_BEHIND = (
     ".env",
     ".env.*",
@@ -88,8 +95,8 @@ def reach(address: str) -> Cluster:
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return Cluster(address, JobSubmissionClient(address, headers=dict(headers)), headers)
 
 

@@ -42,6 +42,7 @@ Ray's own niceness of 15 lets its workers lose to whatever else runs: on two cor
 ADDRESS = "RAY_ADDRESS"
 OBJECT_STORE_BYTES = 512 * 2**20
 LOGICAL_CPUS_PER_CORE = 4
+KNOCK_SECONDS = 10
 PROBE_SECONDS = 180
 """A node that has just joined first fetches the job's files and starts a worker."""
 
@@ -126,6 +127,7 @@ def _join(inherited: Mapping[str, str]) -> None:
 
     missing = {name: value for name, value in WORKER_ENVIRONMENT.items() if name not in inherited}
     try:
+        _knock(os.environ[ADDRESS])
         ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": missing})
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
@@ -134,7 +136,8 @@ def _join(inherited: Mapping[str, str]) -> None:
             f"cannot join the Ray cluster: {reason}.",
             f"{ADDRESS}={os.environ[ADDRESS]}",
             "From outside of a cluster, send the experiment there: kintsugi submit CONFIG --address http://HEAD:8265. "
-            "On a node of it, use RAY_ADDRESS=auto. Unset RAY_ADDRESS to run on this machine alone.",
+            "On a node of it, use RAY_ADDRESS=auto, and RAY_AUTH_MODE=token with its own token if it has one. "
+            "Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
 
 
@@ -149,6 +152,15 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens: Ray itself would go on trying for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise ValueError("this is where a cluster takes jobs, not where nodes join")
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _protect_token() -> None:

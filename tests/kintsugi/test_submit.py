@@ -1,6 +1,7 @@
 """What submit checks and says before a cluster is asked, and how it knocks: the token goes only where it is wanted."""
 
 import json
+import os
 import socket
 import time
 from contextlib import contextmanager
@@ -283,6 +284,19 @@ def test_a_cluster_sets_the_number_of_tasks_itself(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert cluster.width(None) is None
     assert cluster.width(3) == 3
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:8265", "[::1]:1"])
+def test_a_cluster_that_cannot_be_joined_is_explained_at_once(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    for name in cluster.LOCAL_ENVIRONMENT:
+        monkeypatch.setenv(name, os.environ.get(name, "0"))
+    started = time.monotonic()
+    error = refusal(cluster.connect)
+    assert time.monotonic() - started < 10
+    assert (error.kind, error.where) == ("environment", f"RAY_ADDRESS={address}")
+    assert "cannot join the Ray cluster" in error.what
+    assert "kintsugi submit CONFIG --address" in error.hint
 
 
 def test_without_a_cluster_the_store_is_not_asked_about(tmp_path):

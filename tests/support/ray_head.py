@@ -108,7 +108,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a node and everything that it started, which `ray start` itself takes long to do."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.terminate()
-    _, left = psutil.wait_procs(family, timeout=10)
+    _, left = psutil.wait_procs(family, timeout=4)
     for each in left:
         each.kill()
     psutil.wait_procs(left, timeout=10)
