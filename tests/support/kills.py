@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +104,7 @@ def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
     try:
         blow = strike_in_time(blow, directories, store, runs, family)
         run_to_the_end(store, runs)
-        assert survivors(family) == [], f"processes outlive the run. {blow}"
+        assert [_described(process) for process in survivors(family)] == [], f"processes outlive the run. {blow}"
     finally:
         for process in survivors(family, patience=0):
             process.kill()
@@ -214,6 +215,14 @@ def workers(driver: psutil.Process) -> list[psutil.Process]:
     ours = [(process, title) for process, title in found if title.startswith("ray::") and "Agent" not in title]
     busy = [process for process, title in ours if not title.startswith("ray::IDLE")]
     return sorted(busy or [process for process, _ in ours], key=lambda process: process.pid)
+
+
+def _described(process: psutil.Process) -> str:
+    """What a process is and does, for a message."""
+    with suppress(psutil.Error, OSError):
+        waits_in = Path(f"/proc/{process.pid}/wchan").read_text()
+        return f"{process.pid} {_title(process).strip()}: {process.status()} in {waits_in}, parent {process.ppid()}"
+    return f"{process.pid}: gone"
 
 
 def _title(process: psutil.Process) -> str:
