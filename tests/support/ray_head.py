@@ -71,15 +71,22 @@ def ray_head(cpus: int = 8, resources: str = "{}") -> Iterator[Head]:
 
 @contextmanager
 def worker_node(head: Head, cpus: int, prefix: Sequence[str] = ()) -> Iterator[None]:
-    """Another node of the cluster; `prefix` is a command that its processes run under."""
+    """Another node of the cluster; `prefix` is a command that its processes run under.
+
+    It gets a temporary directory of its own, as a machine of its own has one: with the head's, it would remove the
+    unpacked files of a job once it needs them no more, and the driver, which works there, would fail.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="kr", dir="/tmp"))
     agent, listen = free_ports(2)
     command = [
         *(*prefix, str(RAY), "start", "--block", "--address", head.gcs, "--num-cpus", str(cpus)),
-        *("--node-ip-address", "127.0.0.1", *MEMORY),
+        *("--node-ip-address", "127.0.0.1", "--temp-dir", str(directory), *MEMORY),
         *("--dashboard-agent-grpc-port", str(agent), "--dashboard-agent-listen-port", str(listen)),
     ]
     before = alive(head)
-    with _process(command, head, f"worker-{listen}"):
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.enter_context(_process(command, head, f"worker-{listen}"))
         deadline = time.monotonic() + START_SECONDS
         while alive(head) <= before:
             assert time.monotonic() < deadline, _log(head, f"worker-{listen}")
