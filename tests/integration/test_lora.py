@@ -69,6 +69,7 @@ def stages(adapters: Finished, tmp_path_factory: pytest.TempPathFactory) -> list
     return found
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("case", [f"{zero}-{dtype}" for zero, dtype in CASES])
 def test_every_stage_resumes_to_the_bit_and_leaves_the_base_alone(case: str, stages: list[dict[str, Any]]) -> None:
     for rank in stages:
@@ -83,6 +84,7 @@ def test_every_stage_resumes_to_the_bit_and_leaves_the_base_alone(case: str, sta
         assert found["off_is_base"] or case == "3-bf16"
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("case", ["1-fp32", "2-fp32", "3-fp32"])
 def test_every_stage_trains_the_same_adapter(case: str, stages: list[dict[str, Any]]) -> None:
     for rank in stages:
@@ -91,6 +93,7 @@ def test_every_stage_trains_the_same_adapter(case: str, stages: list[dict[str, A
         assert rank[case]["whole"] == pytest.approx(rank["0-fp32"]["whole"], rel=1e-3)
 
 
+@pytest.mark.extensive
 def test_a_checkpoint_holds_the_adapter_and_not_the_base(stages: list[dict[str, Any]]) -> None:
     for case, found in stages[0].items():
         assert found["trainable_parameters"] < 0.1 * found["parameters"]
@@ -135,7 +138,9 @@ def test_an_adapter_is_merged_where_all_weights_are_trained(adapters: Finished) 
     assert not (adapters.directory("merged") / "adapter_config.json").exists()
 
 
-@pytest.mark.parametrize("arm", ["adapter/1", "other", "again"])
+@pytest.mark.parametrize(
+    "arm", ["adapter/1", *(pytest.param(arm, marks=pytest.mark.extensive) for arm in ("other", "again"))]
+)
 def test_served_answers_are_those_of_transformers_with_the_adapter(arm: str, adapters: Finished) -> None:
     """Three adapters, two bases, one engine; the base was reloaded between them."""
     saved = answers(adapters, arm)[:PROMPTS]

@@ -115,6 +115,7 @@ def test_the_same_training_again_is_in_the_store_and_another_one_replaces_nothin
     assert (FOLDER / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.extensive
 def test_an_adapter_is_trained_on_from_its_directory_and_answers(trained: str) -> None:
     options = ["--pairs", "broken-annotated.json", "--loss", "dpo", "--lora-rank", "2", "--batch-size", "8"]
     kintsugi("train", "model", *options, "-o", "adapter")
