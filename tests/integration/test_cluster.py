@@ -158,6 +158,7 @@ def check_uploads(head: Head, project: Project) -> None:
         assert head.token.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.extensive
 def test_rays_own_submit_works_too(head: Head, project: Project) -> None:
     shutil.copytree(project.small.directory("broken"), project.directory("broken"))
     places = ["--store", str(project.store), "--runs", str(project.store.parent / "runs")]

@@ -126,6 +126,7 @@ def test_an_adapter_is_trained_on_from_its_directory_and_answers(trained: str) -
     assert "adapter" in printed
 
 
+@pytest.mark.extensive
 def test_generate_writes_an_answer_for_each_prompt(trained: str) -> None:
     (FOLDER / "prompts.jsonl").write_text('{"id": "one", "prompt": "Write `f(x)`."}\n{"id": 2, "prompt": "Why?"}\n')
     printed = kintsugi("generate", "model", "--prompts", "prompts.jsonl", "-o", "answers.jsonl", "--max-tokens", "20")

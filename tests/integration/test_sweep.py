@@ -27,7 +27,7 @@ from pipeline.records import QARecord
 from pipeline.shards import read_records
 from pipeline.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extensive]
 
 PATIENCE_SECONDS = 300
 
