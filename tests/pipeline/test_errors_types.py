@@ -358,6 +358,7 @@ def test_an_error_of_one_type_is_not_taken_for_another() -> None:
             assert present == {kind}, bad
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="../shared/data/humaneval.jsonl.gz is not in this checkout")
 def test_humaneval_solutions_break_and_mend_exactly() -> None:
     found = dict.fromkeys(ERROR_TYPES, 0)
