@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.nodes import CompareConfig
-from eval.report.evidence import behind, evidence_of, manifest_of
+from eval.report.evidence import Evidence, evidence_of
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, Kind, build_results, to_json
-from pipeline.contract import Source, Work
+from pipeline.contract import Work
 from pipeline.failures import UserError, nearest
-from pipeline.records import ScoredRecord
-from pipeline.shards import read_records
 from pipeline.store import Manifest, content_key, write_text
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
@@ -25,8 +23,8 @@ KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 def write_report(work: Work) -> None:
     """Write the comparison of a work's scores into its directory and commit it."""
     config: CompareConfig = work.config
-    sources = work.all_sources("input")
-    arms = told_apart([arm_of(source, config) for source in sources])
+    evidence = [evidence_of(source) for source in work.all_sources("input")]
+    arms = told_apart([arm_of(found, config) for found in evidence])
     names = {arm.node: arm.name for arm in arms}
     results = build_results(
         arms,
@@ -39,15 +37,14 @@ def write_report(work: Work) -> None:
     )
     write_text(work.directory / "results.json", to_json(results))
     write_text(work.directory / "report.md", to_markdown(results))
-    evidence = [evidence_of(source, arm.name) for source, arm in zip(sources, arms, strict=True)]
-    write_text(work.directory / "index.html", to_html(results, evidence, prompts=config.prompts))
+    named = [replace(found, name=arm.name) for found, arm in zip(evidence, arms, strict=True)]
+    write_text(work.directory / "index.html", to_html(results, named, prompts=config.prompts))
     work.commit(rows={"in": len(arms), "out": len(arms), "rejected": 0})
 
 
-def arm_of(source: Source, config: CompareConfig) -> ArmInput:
-    """One arm from its scores: the model behind them is found through the manifests."""
-    node = source.name.partition("/")[2] or source.name
-    model = manifest_of(behind(behind(source.root, "input"), "models"))
+def arm_of(evidence: Evidence, config: CompareConfig) -> ArmInput:
+    """One arm from what stands behind it, under the name of its node."""
+    node, model = evidence.name, evidence.model
     return ArmInput(
         name=node,
         node=node,
@@ -59,7 +56,7 @@ def arm_of(source: Source, config: CompareConfig) -> ArmInput:
         learning_rate=model.config.get("learning_rate"),
         train_seconds=model.facts.get("train_seconds"),
         train_tokens=model.facts.get("train_tokens"),
-        scores=[score for row in read_records(source.data, ScoredRecord) for score in row.scores],
+        scores=[score for scores in evidence.scores.values() for score in scores],
     )
 
 

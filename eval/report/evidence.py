@@ -29,12 +29,12 @@ class Evidence:
     metrics: Sequence[Mapping[str, Any]] = ()
 
 
-def evidence_of(scores: Source, name: str) -> Evidence:
-    """The evidence of the arm called `name`, found from its scores through the manifests."""
+def evidence_of(scores: Source) -> Evidence:
+    """The evidence of an arm, found from its scores through the manifests, under the name of its node."""
     generations = behind(scores.root, "input")
     model = behind(generations, "models")
     return Evidence(
-        name,
+        scores.name.partition("/")[2] or scores.name,
         manifest_of(model),
         manifest_of(generations),
         scores.manifest(),

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from eval.nodes import GenerateConfig
 from kintsugi.commands.experiment import make
-from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, setting
+from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, resources, setting
 from kintsugi.graph import Graph
 from kintsugi.inline import inline, is_made, made, names_of
 from kintsugi.outputs import check_row_file, copy_directory, refuse_to_replace, write_rows
@@ -75,7 +75,7 @@ def generate(
     named = names_of(models)
     fields = {
         **{"limit": limit, "max_tokens": max_tokens, "max_length": max_length, "temperature": temperature},
-        **{"top_p": top_p, "dtype": dtype, "resources": None if gpus is None else {"gpus": gpus}},
+        **{"top_p": top_p, "dtype": dtype, "resources": resources(gpus)},
     }
     nodes = {**_models(named, store, runs), **_answers(named, prompts, max_rejected, fields)}
     graph = inline("generate", output.stem, nodes, _options(named), seed)
@@ -115,7 +115,7 @@ def eval_(
     named = names_of(models)
     fields = {
         **{"limit": limit, "max_tokens": max_tokens, "max_length": max_length, "temperature": temperature},
-        **{"top_p": top_p, "dtype": dtype, "resources": None if gpus is None else {"gpus": gpus}},
+        **{"top_p": top_p, "dtype": dtype, "resources": resources(gpus)},
     }
     nodes = {
         **_models(named, store, runs),

@@ -45,4 +45,9 @@ def setting(config: type[BaseModel], field: str, *flags: str, default: str = "",
     return typer.Option(*flags, help=help or info.description, show_default=shown or False)
 
 
+def resources(gpus: float | None) -> dict[str, float] | None:
+    """What --gpus says, as the field of a node; None leaves it to its default."""
+    return None if gpus is None else {"gpus": gpus}
+
+
 MaxRejected = Annotated[float | None, setting(SourceConfig, "max_rejected", "--max-rejected")]

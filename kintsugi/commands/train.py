@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from kintsugi.commands.experiment import make
-from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, setting
+from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, resources, setting
 from kintsugi.graph import Graph
 from kintsugi.inline import inline, made, refuse_unless_one_of
 from kintsugi.outputs import refuse_to_replace, write_directory
@@ -113,7 +113,7 @@ def train(
     fields = {
         **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
-        **{"workers": workers, "zero": zero, "dtype": dtype, "resources": None if gpus is None else {"gpus": gpus}},
+        **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
     }
     init = find_model(model, store, runs)
     # A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter.
