@@ -166,7 +166,7 @@ class Embed(NodeKind):
 
     name = "embed"
     product = "rows"
-    version = 1
+    version = 2
     Config = EmbedConfig
 
     def inputs(self, config: EmbedConfig) -> list[Reference]:
@@ -215,7 +215,7 @@ class Annotate(NodeKind):
 
     name = "annotate"
     product = "rows"
-    version = 1
+    version = 2
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:

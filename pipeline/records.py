@@ -30,6 +30,9 @@ EDIT = pa.struct(
         ("old", pa.string()),
         ("new", pa.string()),
         ("error_type", pa.string()),
+        ("error", pa.int64()),
+        ("level", pa.string()),
+        ("evidence", pa.string()),
     ]
 )
 FUNCTION_TEST = pa.struct(
@@ -110,7 +113,6 @@ class CorruptionRecord:
             ("response", pa.string()),
             ("rejected", pa.string()),
             ("edits", pa.list_(EDIT)),
-            ("verification", pa.string()),
             ("source", pa.string()),
             ("tests", pa.list_(FUNCTION_TEST)),
         ]
@@ -121,7 +123,6 @@ class CorruptionRecord:
     response: str
     rejected: str
     edits: tuple[Edit, ...]
-    verification: str
     source: str
     tests: tuple[FunctionTest, ...] = ()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import accumulate
 
@@ -56,13 +56,20 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One replacement in the good answer: ``good[start:end] == old`` becomes ``new``."""
+    """One replacement in the good answer: ``good[start:end] == old`` becomes ``new``.
+
+    Edits that embed one error together share its number `error`, how it was verified (`level`), and what was seen
+    (`evidence`).
+    """
 
     start: int
     end: int
     old: str
     new: str
     error_type: str = ""
+    error: int = 0
+    level: str = ""
+    evidence: str = ""
 
 
 def edit_at(text: str, start: int, end: int, new: str, error_type: str = "") -> Edit:
@@ -101,7 +108,7 @@ def inverse(edits: Sequence[Edit], text: str) -> list[Edit]:
     shift = 0
     for edit in ordered(edits, text):
         start = edit.start + shift
-        result.append(Edit(start, start + len(edit.new), edit.new, edit.old, edit.error_type))
+        result.append(replace(edit, start=start, end=start + len(edit.new), old=edit.new, new=edit.old))
         shift += len(edit.new) - len(edit.old)
     return result
 

@@ -175,12 +175,12 @@ def code_of(answer: str) -> Code | None:
     if len(parsed) < 2:
         return parsed[0][1] if parsed else None
     together = _parsed(answer, tuple(line for block, _ in parsed for line in block.lines))
-    if together is not None and _compiles(together):
+    if together is not None and compiles(together):
         return together
     return max((code for _, code in parsed), key=lambda code: len(code.text))
 
 
-def _compiles(code: Code) -> bool:
+def compiles(code: Code) -> bool:
     """A `from __future__ import` in the second block parses, and still spoils the whole."""
     try:
         compile(code.tree, "answer.py", "exec", dont_inherit=True)

@@ -16,6 +16,20 @@ from pipeline.spans import Edit
 
 Level = Literal["executed", "static", "by construction"]
 
+Proposal = tuple[Edit, ...]
+"""The edits that together embed one error, in order of position; they do not overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What an embedded error is judged on: both answers, whole, the edits between them, and the good one's tests."""
+
+    prompt: str
+    good: str
+    bad: str
+    edits: Proposal
+    tests: tuple[FunctionTest, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -52,17 +66,28 @@ class ErrorType(Protocol):
 
     name: str
     level: Level
+    """The strongest level that the type reaches; `Verification.level` is the one that was reached."""
 
-    def propose(self, response: str) -> list[Edit]:
-        """Every edit that may embed the error, each to be made alone, in order of position; no randomness."""
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
+        """Every way to embed the error, each to be taken alone, in order of position; no randomness."""
         ...
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
-        """Whether `bad` really has the error and `good` does not. Both are whole answers."""
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
+        """Whether the bad answer really has the error and the good one does not; without `execute` nothing is run."""
         ...
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         """Whether this answer has the error, and where."""
         ...
+
+
+def alone(edits: Sequence[Edit]) -> list[Proposal]:
+    """Proposals of one edit each."""
+    return [(edit,) for edit in edits]

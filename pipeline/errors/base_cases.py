@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors.answers import Code, code_of, has_long_string, integer
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.boundaries import moved_number, operator_place
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.endless import endless
-from pipeline.errors.executions import compare
+from pipeline.errors.executions import compare, unrun
 from pipeline.errors.recursion import BaseCase, base_cases, recursions
 from pipeline.errors.trees import compare_answers
 from pipeline.errors.wrong_exits import WRITTEN, WRONG, compares, wrong_value
@@ -33,27 +33,34 @@ class BaseCases:
     name: str = NAME
     level: Level = "executed"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         if code is None:
             return []
         first = [cases[0] for recursion in recursions(code.tree) if (cases := base_cases(recursion))]
         edits = {edit for case in first for edit in (*_tests(code, case), *_values(code, case), *_without(code, case))}
-        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
-        seen = compare(good, bad, tests, execute)
+        if execute is None:
+            return unrun(case)
+        seen = compare(case, execute)
         if isinstance(seen, str):
             return Verification(False, self.level, seen)
         if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(tests)} tests")
+            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
         endless_calls = seen.raised.count("RecursionError")
         how = f", RecursionError on {endless_calls}" if endless_calls else ""
-        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(tests)} tests{how}")
+        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(case.tests)} tests{how}")
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         code = sound_code(response)
         if isinstance(code, str):

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors.answers import Code, code_of, has_long_string
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
-from pipeline.errors.executions import compare
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
+from pipeline.errors.executions import compare, unrun
 from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
 from pipeline.errors.trees import compare_answers
 from pipeline.records import FunctionTest
@@ -28,24 +28,26 @@ class EdgeCases:
     name: str = NAME
     level: Level = "executed"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         if code is None:
             return []
         edits = {*_without_guards(code), *_without_try(code), *_without_fallbacks(code)}
-        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the answers differ on an edge case, and agree on an ordinary input, on most of them."""
-        seen = compare(good, bad, tests, execute)
+        if execute is None:
+            return unrun(case)
+        seen = compare(case, execute)
         if isinstance(seen, str):
             return Verification(False, self.level, seen)
-        edges = {index for index, test in enumerate(tests) if is_edge_case(test)}
+        edges = {index for index, test in enumerate(case.tests) if is_edge_case(test)}
         differing = sum(index in edges for index in seen.differing)
         agreeing = sum(index not in edges for index in seen.agreeing)
-        ordinary = len(tests) - len(edges)
+        ordinary = len(case.tests) - len(edges)
         if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(tests)} tests")
+            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
         if not differing:
             return Verification(False, self.level, "differs on ordinary inputs only")
         if 2 * agreeing <= ordinary or not agreeing:
@@ -56,7 +58,12 @@ class EdgeCases:
         return Verification(True, self.level, reason)
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         compared = compare_answers(response, reference)
         if isinstance(compared, Unscored):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
 from dataclasses import dataclass
 
-from pipeline.errors.answers import program_of
-from pipeline.errors.base import Execute
-from pipeline.records import FunctionTest
+from pipeline.errors.answers import code_of, compiles, program_of
+from pipeline.errors.base import Case, Execute, Verification
 from pipeline.sandbox.run import Execution, passed, same_outcome
 
 
@@ -23,14 +22,14 @@ class Compared:
     raised: tuple[str, ...] = ()
 
 
-def compare(good: str, bad: str, tests: Sequence[FunctionTest], execute: Execute) -> Compared | str:
+def compare(case: Case, execute: Execute) -> Compared | str:
     """Run both; a text says why they cannot be compared."""
-    if not tests:
+    if not case.tests:
         return "there are no tests to run"
-    right = execute(program_of(good), tests)
-    if not passed(right, tests):
+    right = execute(program_of(case.good), case.tests)
+    if not passed(right, case.tests):
         return f"the good answer fails its own tests ({right.status})"
-    wrong = execute(program_of(bad), tests)
+    wrong = execute(program_of(case.bad), case.tests)
     if wrong.status != "completed":
         return f"the bad answer does not finish: {_described(wrong)}"
     pairs = list(zip(right.outcomes, wrong.outcomes, strict=True))
@@ -40,6 +39,16 @@ def compare(good: str, bad: str, tests: Sequence[FunctionTest], execute: Execute
         tuple(index for index, equal in enumerate(same) if equal),
         tuple(other.raised for (_, other), equal in zip(pairs, same, strict=True) if not equal),
     )
+
+
+def unrun(case: Case) -> Verification:
+    """What can be said without running anything: both answers compile, and their trees differ."""
+    good, bad = code_of(case.good), code_of(case.bad)
+    if good is None or bad is None or not (compiles(good) and compiles(bad)):
+        return Verification(False, "static", "the Python does not compile")
+    if ast.dump(good.tree) == ast.dump(bad.tree):
+        return Verification(False, "static", "equivalent: the syntax trees are equal")
+    return Verification(True, "static", "both compile and their trees differ; not run")
 
 
 def _described(execution: Execution) -> str:

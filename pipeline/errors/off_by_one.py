@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors.answers import Code, code_of, integer
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds, moved_number, operator_place
-from pipeline.errors.executions import compare
+from pipeline.errors.executions import compare, unrun
 from pipeline.errors.trees import compare_answers
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
@@ -28,24 +28,31 @@ class OffByOne:
     name: str = NAME
     level: Level = "executed"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         if code is None:
             return []
         edits = {*_comparisons(code), *(edit for bound in bounds(code.nodes) for edit in _shifts(code, bound))}
-        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
-        seen = compare(good, bad, tests, execute)
+        if execute is None:
+            return unrun(case)
+        seen = compare(case, execute)
         if isinstance(seen, str):
             return Verification(False, self.level, seen)
         if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(tests)} tests")
-        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(tests)} tests")
+            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
+        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(case.tests)} tests")
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         compared = compare_answers(response, reference)
         if isinstance(compared, Unscored):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pyflakes import messages
 
 from pipeline.errors.answers import Code, code_of, program_of
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.imports import Import, bound, flagged
 from pipeline.records import FunctionTest
@@ -28,31 +28,38 @@ class OmittedImports:
     name: str = NAME
     level: Level = "executed"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         if code is None:
             return []
         used = {node.id for node in ast.walk(code.tree) if isinstance(node, ast.Name)}
         edits = {edit for statement in _imports(code) for edit in _omissions(code, statement, used)}
-        return sorted(edits, key=lambda edit: (edit.start, edit.end))
+        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end)))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where exactly the names of one import become undefined and running into one is a NameError."""
-        before, after = code_of(good), code_of(bad)
+        before, after = code_of(case.good), code_of(case.bad)
         if before is None or after is None:
             return Verification(False, "static", "the Python does not parse")
         missing = {found.name for found in undefined(after)} - {found.name for found in undefined(before)}
         if len(missing) != 1:
             return Verification(False, "static", f"{len(missing)} names become undefined, not one")
         name = missing.pop()
-        if _stumbles(execute(program_of(good), tests), name):
+        if execute is None:
+            return Verification(True, "static", f"'{name}' is used, and no import gives it any more; not run")
+        if _stumbles(execute(program_of(case.good), case.tests), name):
             return Verification(False, self.level, f"the good answer stumbles over '{name}' as well")
-        if not _stumbles(execute(program_of(bad), tests), name):
+        if not _stumbles(execute(program_of(case.bad), case.tests), name):
             return Verification(False, self.level, f"no test comes to the undefined name '{name}'")
         return Verification(True, self.level, f"NameError for '{name}', which no import gives any more")
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         code = sound_code(response)
         if isinstance(code, str):

@@ -12,10 +12,10 @@ import tokenize
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors.answers import Code, code_of
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import broken_python, python_blocks
 from pipeline.records import FunctionTest
-from pipeline.spans import Edit, edit_at
+from pipeline.spans import edit_at
 
 NAME = "minor-syntax-errors"
 
@@ -32,7 +32,7 @@ class SyntaxErrors:
     name: str = NAME
     level: Level = "static"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         if code is None or broken_python(response) is not None:
             return []
@@ -42,19 +42,24 @@ class SyntaxErrors:
             for start, end, new in _changes(code)
             if any(first <= start < last for first, last in tagged)
         }
-        return sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
+        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer compiles and the bad one does not. Nothing is run."""
-        before, after = broken_python(good), broken_python(bad)
-        if code_of(good) is None or before is not None:
+        before, after = broken_python(case.good), broken_python(case.bad)
+        if code_of(case.good) is None or before is not None:
             return Verification(False, self.level, "the good answer does not compile")
         if after is None or not after.is_syntax:
             return Verification(False, self.level, "equivalent: the Python still compiles")
         return Verification(True, self.level, after.explanation)
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         broken = broken_python(response)
         if broken is not None and broken.is_syntax:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pyflakes import messages
 
 from pipeline.errors.answers import Code, code_of
-from pipeline.errors.base import Execute, Finding, Level, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.executions import compare
 from pipeline.errors.guards import is_docstring
 from pipeline.errors.imports import Import, bound, flagged
 from pipeline.records import FunctionTest
-from pipeline.spans import Edit, edit_at
+from pipeline.spans import edit_at
 
 NAME = "unused-imports"
 
@@ -48,18 +48,18 @@ class UnusedImports:
     name: str = NAME
     level: Level = "static"
 
-    def propose(self, response: str) -> list[Edit]:
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         code = code_of(response)
         gap = _gap(code) if code else None
         if code is None or gap is None:
             return []
         lines = [line for line in PLAUSIBLE if not _is_known(line, code)]
         edits = [edit_at(response, gap.at, gap.at, gap.before + line + gap.after, NAME) for line in lines]
-        return sorted(edits, key=lambda edit: edit.new)
+        return alone(sorted(edits, key=lambda edit: edit.new))
 
-    def verify(self, good: str, bad: str, edit: Edit, tests: Sequence[FunctionTest], execute: Execute) -> Verification:
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where pyflakes finds one unused name more, and the rest of the tree and all results are equal."""
-        before, after = sound_code(good), sound_code(bad)
+        before, after = sound_code(case.good), sound_code(case.bad)
         if isinstance(before, str) or isinstance(after, str):
             return Verification(False, self.level, "the Python does not compile")
         known = [found.name for found in unused(before)]
@@ -68,14 +68,19 @@ class UnusedImports:
             return Verification(False, self.level, f"{len(added)} imports become unused, not one")
         if not _differ_by_one_import(before.tree, after.tree):
             return Verification(False, self.level, "more than an import is different")
-        seen = compare(good, bad, tests, execute) if tests else None
+        seen = compare(case, execute) if case.tests and execute else None
         if isinstance(seen, str) or (seen and seen.differing):
             return Verification(False, self.level, seen if isinstance(seen, str) else "the import changes results")
-        same = f"; all {len(tests)} tests give the same" if tests else ""
+        same = f"; all {len(case.tests)} tests give the same" if seen else ""
         return Verification(True, self.level, f"'{added[0]}' is imported and not used{same}")
 
     def recognise(
-        self, response: str, *, reference: str | None = None, tests: Sequence[FunctionTest] = ()
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
     ) -> Finding | Unscored:
         code = sound_code(response)
         if isinstance(code, str):

@@ -32,13 +32,12 @@ def to_trl(pair: PreferenceRecord) -> Row:
 
 
 def to_corruption(record: CorruptionRecord) -> Row:
-    """Seed A's corruption row, with the edits and how they were verified. It is read back exactly."""
+    """Seed A's corruption row, with the edits and how each was verified. It is read back exactly."""
     return {
         "id": record.id,
         **dict(zip(SIDES, (record.prompt, record.response, record.rejected), strict=True)),
         "error_types": sorted({edit.error_type for edit in record.edits}),
         "edits": [asdict(edit) for edit in record.edits],
-        "verification": record.verification,
         "source": record.source,
         **_tests(record.tests),
     }

@@ -100,8 +100,7 @@ def from_corruption(row: Row, id: str) -> CorruptionRecord:
     if edits and spans.apply(edits, good) != bad:
         raise BadRow("edits", "field 'edits' does not lead from 'correct_response' to 'incorrect_response'.")
     made = tuple(edits or spans.diff(good, bad, UNKNOWN))
-    labels = (_label(row, "verification"), _label(row, "source"))
-    return CorruptionRecord(id, _text(row, "prompt"), good, bad, made, *labels, _tests(row))
+    return CorruptionRecord(id, _text(row, "prompt"), good, bad, made, _label(row, "source"), _tests(row))
 
 
 def from_preference(row: Row, id: str) -> PreferenceRecord:
@@ -257,7 +256,9 @@ def _edit(value: Any, where: str, good: str) -> Edit:
     start, end = (_typed(item[bound], int, f"{where}.{bound}") for bound in ("start", "end"))
     old = _string(item.get("old", good[start:end]), f"{where}.old")
     error_type = _string(item.get("error_type", UNKNOWN), f"{where}.error_type")
-    return Edit(start, end, old, _string(item["new"], f"{where}.new"), error_type)
+    error = _typed(item.get("error", 0), int, f"{where}.error")
+    level, evidence = (_string(item.get(name, ""), f"{where}.{name}") for name in ("level", "evidence"))
+    return Edit(start, end, old, _string(item["new"], f"{where}.new"), error_type, error, level, evidence)
 
 
 def _span(value: Any, where: str, response: str) -> Span:

@@ -35,11 +35,7 @@ def annotate(record: CorruptionRecord) -> PreferenceRecord:
 def provenance(record: CorruptionRecord) -> str:
     """Where the pair comes from, as JSON: its source, the edits' types and texts, how they were verified."""
     edits = [asdict(edit) for edit in record.edits]
-    return json.dumps(
-        {"source": record.source, "edits": edits, "verification": record.verification},
-        ensure_ascii=False,
-        sort_keys=True,
-    )
+    return json.dumps({"source": record.source, "edits": edits}, ensure_ascii=False, sort_keys=True)
 
 
 def marked(pair: PreferenceRecord, error_type: str = UNKNOWN) -> PreferenceRecord:

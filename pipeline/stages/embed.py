@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES, base_cases, syntax_errors, unused_imports
 from pipeline.errors.answers import code_of
-from pipeline.errors.base import ErrorType, Execute, Verification
+from pipeline.errors.base import Case, ErrorType, Execute, Proposal, Verification
 from pipeline.failures import UserError, nearest
 from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject
 from pipeline.sandbox.run import Execution, execute, passed
-from pipeline.spans import Edit
 
 Item = TypeVar("Item")
 
@@ -59,8 +58,8 @@ def embed(
         return Reject(record.id, "good-answer-fails", failure)
     kinds = [error_type(name) for name in error_types]
     tried: list[str] = []
-    for kind, edit in _candidates(record, kinds, seed):
-        result = _corrupted(record, kind, edit, run)
+    for kind, edits in _candidates(record, kinds, seed):
+        result = _corrupted(record, kind, edits, run)
         if isinstance(result, CorruptionRecord):
             return result
         tried.append(f"{kind.name}: {result.reason}")
@@ -76,19 +75,19 @@ def error_type(name: str) -> ErrorType:
     return ERROR_TYPES[name]
 
 
-def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator[tuple[ErrorType, Edit]]:
+def _candidates(record: QARecord, kinds: list[ErrorType], seed: int) -> Iterator[tuple[ErrorType, Proposal]]:
     """A few sites of each type in turn; what one type leaves of the budget, the next ones get."""
     left = CANDIDATES
-    rest: list[tuple[ErrorType, Edit]] = []
+    rest: list[tuple[ErrorType, Proposal]] = []
     for kind, sites in types_in_turn(record, kinds, seed):
         now = sites[: min(CANDIDATES_PER_TYPE, left)]
-        rest += [(kind, edit) for edit in sites[len(now) :]]
+        rest += [(kind, edits) for edits in sites[len(now) :]]
         left -= len(now)
-        yield from ((kind, edit) for edit in now)
+        yield from ((kind, edits) for edits in now)
     yield from rest[:left]
 
 
-def types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Edit]]]:
+def types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[tuple[ErrorType, list[Proposal]]]:
     """The types in a random order with their sites in a random order. A type with few sites tends to come first.
 
     Off-by-one has sites almost everywhere, an import one at most: with equal chances it would take most of the rows. So
@@ -98,15 +97,15 @@ def types_in_turn(record: QARecord, kinds: list[ErrorType], seed: int) -> list[t
     draw = Random(f"{seed}:{record.id}")
     keyed = []
     for kind in kinds:
-        sites = _shuffled(kind.propose(record.response), f"{seed}:{record.id}:{kind.name}")
+        sites = _shuffled(kind.propose(record.response, record.prompt), f"{seed}:{record.id}:{kind.name}")
         keyed.append((draw.random() ** COUNTS_AS.get(kind.name, max(1, len(sites))), kind, sites))
     keyed.sort(key=lambda item: item[0], reverse=True)
     return [(kind, sites) for _, kind, sites in keyed]
 
 
-def _corrupted(record: QARecord, kind: ErrorType, edit: Edit, execute: Execute) -> CorruptionRecord | Verification:
-    bad = spans.apply([edit], record.response)
-    seen = kind.verify(record.response, bad, edit, record.tests, execute)
+def _corrupted(record: QARecord, kind: ErrorType, edits: Proposal, execute: Execute) -> CorruptionRecord | Verification:
+    bad = spans.apply(edits, record.response)
+    seen = kind.verify(Case(record.prompt, record.response, bad, edits, record.tests), execute)
     if not seen.confirmed:
         return seen
     return CorruptionRecord(
@@ -114,8 +113,7 @@ def _corrupted(record: QARecord, kind: ErrorType, edit: Edit, execute: Execute) 
         prompt=record.prompt,
         response=record.response,
         rejected=bad,
-        edits=(edit,),
-        verification=f"{seen.level}: {seen.reason}",
+        edits=tuple(replace(edit, level=seen.level, evidence=seen.reason) for edit in edits),
         source=record.source,
         tests=record.tests,
     )

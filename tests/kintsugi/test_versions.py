@@ -39,8 +39,8 @@ from training.worker import learning_rate
 
 PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
-    "embed": (1, "2fd03964d70966c9494b"),
-    "annotate": (1, "8018c1f1ee4bcb191d24"),
+    "embed": (2, "b17756ebf8d53aa87f68"),
+    "annotate": (2, "84b8660b718e6b0a4859"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
@@ -50,12 +50,12 @@ PINS = {
 }
 
 TYPE_PINS = {
-    "off-by-one-errors": "8c9ddafd91b44039bd42",
-    "improper-handling-of-edge-cases": "e45006cf1ae3ab616098",
-    "incorrect-base-case-in-recursion": "0da1ec4b5921d7fec0da",
-    "minor-syntax-errors": "360f55d71d0b77c5dc97",
-    "unused-imports": "a5d84b8b1c226c41b656",
-    "omitting-necessary-imports": "2d2574a4bf9a0f829948",
+    "off-by-one-errors": "c5de1adf4f654e867bb4",
+    "improper-handling-of-edge-cases": "66393d6af3d62d6450e0",
+    "incorrect-base-case-in-recursion": "f034d0152d017bc124b3",
+    "minor-syntax-errors": "6fd67a033cd4d7045a26",
+    "unused-imports": "5dd7c4dd1f142cdfc779",
+    "omitting-necessary-imports": "ad0c8a2d6772d0748968",
 }
 """What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
 

@@ -128,7 +128,7 @@ def test_broken_answers_and_questions_come_back_exactly(prompt, good, bad, tests
     question = QARecord("q", prompt, good, "s", tests)
     assert again(to_own(question)) == question
     if good != bad:
-        broken = CorruptionRecord("q", prompt, good, bad, tuple(diff(good, bad, "t")), "seen", "s", tests)
+        broken = CorruptionRecord("q", prompt, good, bad, tuple(diff(good, bad, "t")), "s", tests)
         assert again(to_corruption(broken)) == broken == again(to_own(broken))
         assert again(to_own(annotate(broken))) == annotate(broken)
 

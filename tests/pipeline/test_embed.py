@@ -48,7 +48,7 @@ def test_a_record_gets_one_verified_error() -> None:
     made = embed(record(), ALL, 0, execute)
     assert isinstance(made, CorruptionRecord)
     assert len(made.edits) == 1 and made.edits[0].error_type in ALL
-    assert made.verification.startswith(f"{ERROR_TYPES[made.edits[0].error_type].level}: ")
+    assert made.edits[0].level == ERROR_TYPES[made.edits[0].error_type].level and made.edits[0].evidence
     assert CorruptionRecord.from_row(made.to_row()) == made
 
 
@@ -120,5 +120,5 @@ def test_each_type_can_be_asked_for_and_annotated(name: str) -> None:
     assert pair.chosen[chosen.start : chosen.end] == made.edits[0].old
     assert pair.rejected[rejected.start : rejected.end] == made.edits[0].new
     told = json.loads(pair.provenance)
-    assert told["edits"][0]["error_type"] == name and told["verification"] == made.verification
+    assert told["edits"][0]["error_type"] == name and told["edits"][0]["evidence"] == made.edits[0].evidence
     assert PreferenceRecord.from_row(pair.to_row()) == pair

@@ -128,18 +128,18 @@ def answers(draw: st.DrawFn) -> str:
 @given(answers())
 def test_every_proposed_edit_is_exact_and_can_be_undone(answer: str) -> None:
     proposed = {name: kind.propose(answer) for name, kind in ERROR_TYPES.items()}
-    assert all(len(edits) > 3 for edits in proposed.values())
-    for name, edits in proposed.items():
-        assert edits == sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new))
-        assert len(set(edits)) == len(edits)
-        for edit in edits:
-            bad = spans.apply([edit], answer)
-            assert bad != answer and (sound_code(bad) != code_of(bad)) == (name == "minor-syntax-errors"), edit
-            assert spans.apply(spans.inverse([edit], answer), bad) == answer
-            (chosen,), (rejected,) = spans.spans_of([edit], answer)
-            assert answer[chosen.start : chosen.end] == chosen.text
-            assert bad[rejected.start : rejected.end] == rejected.text
-            assert edit.error_type == name
+    assert all(len(proposals) > 3 for proposals in proposed.values())
+    for name, proposals in proposed.items():
+        assert proposals == sorted(proposals, key=lambda edits: [(edit.start, edit.end, edit.new) for edit in edits])
+        assert len(set(proposals)) == len(proposals)
+        for edits in proposals:
+            bad = spans.apply(edits, answer)
+            assert bad != answer and (sound_code(bad) != code_of(bad)) == (name == "minor-syntax-errors"), edits
+            assert spans.apply(spans.inverse(edits, answer), bad) == answer
+            chosen, rejected = spans.spans_of(edits, answer)
+            assert all(answer[span.start : span.end] == span.text for span in chosen)
+            assert all(bad[span.start : span.end] == span.text for span in rejected)
+            assert {edit.error_type for edit in edits} == {name}
 
 
 @pytest.mark.parametrize(

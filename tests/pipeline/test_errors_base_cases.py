@@ -8,13 +8,12 @@ import pytest
 
 from pipeline import spans
 from pipeline.errors.answers import code_of
-from pipeline.errors.base import Finding, Unscored, Verification
+from pipeline.errors.base import Case, Finding, Unscored, Verification
 from pipeline.errors.base_cases import BaseCases
 from pipeline.errors.endless import endless
 from pipeline.errors.recursion import base_cases, recursions
 from pipeline.records import FunctionTest
 from pipeline.sandbox.run import execute
-from pipeline.spans import Edit
 
 BASE = BaseCases()
 F = FunctionTest.of
@@ -26,11 +25,11 @@ def fenced(code: str) -> str:
 
 
 def proposed(code: str) -> list[tuple[str, str]]:
-    return [(edit.old, edit.new) for edit in BASE.propose(fenced(code))]
+    return [(edit.old, edit.new) for (edit,) in BASE.propose(fenced(code))]
 
 
 def broken(code: str) -> list[str]:
-    made = [spans.apply([edit], fenced(code)) for edit in BASE.propose(fenced(code))]
+    made = [spans.apply([edit], fenced(code)) for (edit,) in BASE.propose(fenced(code))]
     return [bad.removeprefix(START).removesuffix(END) for bad in made]
 
 
@@ -200,7 +199,7 @@ SHAPES = [POWER, TREE, MUTUAL, NESTED, TWO_BASE_CASES, OTHER_WAY_ROUND, CONDITIO
 def test_every_proposed_edit_is_exact_and_recognised(code: str) -> None:
     answer = fenced(code)
     assert len(BASE.propose(answer)) > 2
-    for edit in BASE.propose(answer):
+    for (edit,) in BASE.propose(answer):
         bad = spans.apply([edit], answer)
         assert code_of(bad) is not None and spans.apply(spans.inverse([edit], answer), bad) == answer
         found = BASE.recognise(bad, reference=answer)
@@ -214,7 +213,7 @@ CALLS = [F("f", 0, expected=1), F("f", 2, expected=9), F("f", -1, expected=1)]
 
 
 def verified(good: str, bad: str, tests: list[FunctionTest]) -> Verification:
-    return BASE.verify(fenced(good), fenced(bad), Edit(0, 0, "", ""), tests, execute)
+    return BASE.verify(Case("", fenced(good), fenced(bad), (), tuple(tests)), execute)
 
 
 def test_a_missing_base_case_ends_in_recursion_errors() -> None:

@@ -11,13 +11,12 @@ import pytest
 
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES
-from pipeline.errors.base import Finding, Unscored, Verification
+from pipeline.errors.base import Case, Finding, Unscored, Verification
 from pipeline.errors.compiling import broken_python, compile_failure, sound_code
 from pipeline.errors.syntax_errors import SyntaxErrors
 from pipeline.errors.unused_imports import PLAUSIBLE, UnusedImports
 from pipeline.records import FunctionTest
 from pipeline.sandbox.run import Execution, execute
-from pipeline.spans import Edit
 
 DEBUGBENCH = Path(__file__).parents[3] / "shared/data/debugbench_python.jsonl.gz"
 FENCE = "```"
@@ -34,11 +33,11 @@ def never(program: str, tests: Sequence[FunctionTest]) -> Execution:
 
 
 def edits(answer: str) -> list[tuple[str, str]]:
-    return [(edit.old, edit.new) for edit in SYNTAX.propose(answer)]
+    return [(edit.old, edit.new) for (edit,) in SYNTAX.propose(answer)]
 
 
 def broken(answer: str, kind: SyntaxErrors | UnusedImports = SYNTAX) -> list[str]:
-    return [spans.apply([edit], answer) for edit in kind.propose(answer)]
+    return [spans.apply([edit], answer) for (edit,) in kind.propose(answer)]
 
 
 # Minor syntax errors
@@ -67,9 +66,9 @@ def test_every_syntax_site_breaks_a_program_and_is_recognised() -> None:
     answer = fenced(head + "\t\tif x == '🎉é':\r\n\t\t\treturn [x]\r\n\t\treturn 1\r\n")
     made = SYNTAX.propose(answer)
     assert len(made) == 17
-    for edit in made:
+    for (edit,) in made:
         bad = spans.apply([edit], answer)
-        assert SYNTAX.verify(answer, bad, edit, [F("f", 1)], never).confirmed, edit
+        assert SYNTAX.verify(Case("", answer, bad, (edit,), (F("f", 1),)), never).confirmed, edit
         found = SYNTAX.recognise(bad)
         assert isinstance(found, Finding) and found.present
         assert 0 <= (found.start or 0) <= (found.end or 0) <= len(bad)
@@ -77,11 +76,11 @@ def test_every_syntax_site_breaks_a_program_and_is_recognised() -> None:
 
 def test_an_equals_sign_that_still_compiles_is_unconfirmed() -> None:
     answer = fenced("x = y == 1\n")
-    (edit,) = SYNTAX.propose(answer)
-    seen = SYNTAX.verify(answer, spans.apply([edit], answer), edit, (), never)
+    ((edit,),) = SYNTAX.propose(answer)
+    seen = SYNTAX.verify(Case("", answer, spans.apply([edit], answer), (edit,)), never)
     assert seen == Verification(False, "static", "equivalent: the Python still compiles")
     worse = fenced("x = = 1\n")
-    assert SYNTAX.verify(worse, worse, edit, (), never).reason == "the good answer does not compile"
+    assert SYNTAX.verify(Case("", worse, worse, (edit,)), never).reason == "the good answer does not compile"
 
 
 def test_the_place_of_a_syntax_error_is_where_the_compiler_points() -> None:
@@ -154,7 +153,7 @@ def test_debugbench_syntax_bugs_are_found_and_its_solutions_are_not() -> None:
 
 def added(answer: str, line: str = "import re") -> str:
     """The answer with this line as an unused import, as the type would add it."""
-    return next(spans.apply([edit], answer) for edit in UNUSED.propose(answer) if edit.new.split() == line.split())
+    return next(spans.apply([edit], answer) for (edit,) in UNUSED.propose(answer) if edit.new.split() == line.split())
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def test_an_indented_fence_and_an_answer_that_ends_at_once() -> None:
 
 def test_a_name_that_stands_in_the_code_is_not_imported() -> None:
     code = "def f(re, s):\n    time = s  # json\n    return f'{math}'\n"
-    names = {edit.new.split()[-1] for edit in UNUSED.propose(fenced(code))}
+    names = {edit.new.split()[-1] for (edit,) in UNUSED.propose(fenced(code))}
     assert names == {line.split()[-1] for line in PLAUSIBLE} - {"re", "time", "json", "math"}
 
 
@@ -192,7 +191,7 @@ GOOD = "import math\ndef f(x):\n    return math.ceil(x)\n"
 
 
 def verified(good: str, bad: str, tests: Sequence[FunctionTest] = ()) -> Verification:
-    return UNUSED.verify(fenced(good), fenced(bad), Edit(0, 0, "", ""), tests, execute if tests else never)
+    return UNUSED.verify(Case("", fenced(good), fenced(bad), (), tuple(tests)), execute if tests else never)
 
 
 def test_an_unused_import_is_confirmed_and_changes_no_result() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.answers import code_of
-from pipeline.errors.base import Finding, Unscored, Verification
+from pipeline.errors.base import Case, Finding, Unscored, Verification
 from pipeline.errors.edge_cases import EdgeCases, is_edge_case
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
@@ -36,19 +36,19 @@ def fenced(code: str) -> str:
 
 
 def proposed(kind: str, code: str) -> list[tuple[str, str]]:
-    return [(edit.old, edit.new) for edit in ERROR_TYPES[kind].propose(fenced(code))]
+    return [(edit.old, edit.new) for (edit,) in ERROR_TYPES[kind].propose(fenced(code))]
 
 
 def broken(kind: str, code: str) -> list[str]:
     """The program after each proposed edit."""
     answer = fenced(code)
-    made = [spans.apply([edit], answer) for edit in ERROR_TYPES[kind].propose(answer)]
+    made = [spans.apply([edit], answer) for (edit,) in ERROR_TYPES[kind].propose(answer)]
     return [bad.removeprefix("Sure 🎉\n\n```python\n").removesuffix("```\nDone.\n") for bad in made]
 
 
 def verified(kind: str, code: str, bad: str, tests: list[FunctionTest]) -> Verification:
     edit = Edit(0, 0, "", "", kind)
-    return ERROR_TYPES[kind].verify(fenced(code), fenced(bad), edit, tests, execute)
+    return ERROR_TYPES[kind].verify(Case("", fenced(code), fenced(bad), (edit,), tuple(tests)), execute)
 
 
 def recognised(kind: str, code: str, reference: str | None = None) -> Finding | Unscored:
@@ -369,7 +369,7 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
         for name, kind in ERROR_TYPES.items():
             alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
             assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
-            for edit in kind.propose(answer)[: MOST_EDITS[kind.level]]:
+            for (edit,) in kind.propose(answer)[: MOST_EDITS[kind.level]]:
                 bad = spans.apply([edit], answer)
                 if (row["task_id"], edit.start, name) == STILL_COMPILES:
                     continue

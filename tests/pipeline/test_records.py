@@ -45,9 +45,7 @@ def edits_of(draw, text):
 def corruptions(draw):
     response = draw(TEXT)
     edits = draw(edits_of(response))
-    return CorruptionRecord(
-        draw(NAMES), draw(TEXT), response, apply(edits, response), edits, draw(NAMES), draw(NAMES), draw(TESTS)
-    )
+    return CorruptionRecord(draw(NAMES), draw(TEXT), response, apply(edits, response), edits, draw(NAMES), draw(TESTS))
 
 
 @st.composite
@@ -127,7 +125,7 @@ def test_a_test_of_a_function_is_json_text():
 
 
 def corruption(rejected, *edits):
-    return CorruptionRecord("row-7", "?", "for i in range(n):", rejected, edits, "tests", "builtin")
+    return CorruptionRecord("row-7", "?", "for i in range(n):", rejected, edits, "builtin")
 
 
 def test_the_spans_of_a_corruption_follow_from_its_edits():

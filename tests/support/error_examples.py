@@ -66,7 +66,7 @@ def _section(kind: ErrorType, rows: list[QARecord]) -> str:
         f"```diff\n{_difference(made)}\n```\n",
         f"- chosen span `[{chosen.start}, {chosen.end})` {_shown(chosen.text)}, "
         f"rejected span `[{rejected.start}, {rejected.end})` {_shown(rejected.text)}",
-        f"- verified {made.verification}",
+        f"- verified {made.edits[0].level}: {made.edits[0].evidence}",
         f"- recognised at `[{found.start}, {found.end})`: {found.explanation}\n",
     ])  # fmt: skip
 
