@@ -48,6 +48,12 @@ seeds: [0, 1]
 evaluation: {{data: qa.validation, times: 3, max_tokens: 160}}
 """
 
+OPTUNA = (
+    SWEEP.replace("name: tiny", "name: learnt")
+    .replace("[1e-4, 2e-4, 4e-2]", "{log_uniform: [1e-5, 1e-3]}")
+    .replace("search: grid\ntrials: 3", "search: optuna\ntrials: 4\nscheduler: none\njudge: metric")
+)
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -83,9 +89,9 @@ def swept(small: Finished, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return Swept(Store(folder / "store"), folder / "runs" / "tiny", at_kill, trials, done.stdout)
 
 
-def command(folder: Path) -> list[str]:
+def command(folder: Path, file: str = "sweep.yaml") -> list[str]:
     places = ["--store", str(folder / "store"), "--runs", str(folder / "runs")]
-    return [sys.executable, "-m", "kintsugi", "sweep", str(folder / "sweep.yaml"), *places]
+    return [sys.executable, "-m", "kintsugi", "sweep", str(folder / file), *places]
 
 
 def ended(ledger: Path) -> list[dict[str, Any]]:
@@ -167,6 +173,21 @@ def test_the_page_is_over_and_the_terminal_free_of_chatter(swept: Swept) -> None
     assert "best of each arm" in swept.output
     assert not [word for word in ("Traceback", "INFO", "WARNING") if word in swept.output]
     assert not list(swept.store.root.glob("models/.group-*"))
+
+
+def test_optuna_chooses_each_setting_from_the_trials_before(swept: Swept) -> None:
+    folder = swept.run.parents[1]
+    (folder / "learnt.yaml").write_text(OPTUNA)
+    environment = {**os.environ, "COLUMNS": "160"}
+    done = subprocess.run(command(folder, "learnt.yaml"), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{last_log(folder)}"
+    trials = json.loads((folder / "runs" / "learnt" / "trials.json").read_text())["trials"]
+    rates = [trial["setting"]["learning_rate"] for trial in trials]
+    assert len(set(rates)) == 4 and all(1e-5 <= rate <= 1e-3 for rate in rates)
+    best = build(load(folder / "runs" / "learnt" / "best.yaml")).nodes
+    lowest = min(trials, key=lambda trial: trial["evaluations"][-1]["figures"]["eval/nll"])
+    mended = next(node for node in best.values() if node.origin == "mended")
+    assert mended.config.learning_rate == pytest.approx(lowest["setting"]["learning_rate"], rel=1e-3)
 
 
 @pytest.fixture
