@@ -5,8 +5,10 @@ The response is tokenised alone. Offsets and spans are half-open and count Unico
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 from pipeline.chat import Tokenizer
 from pipeline.failures import UserError
@@ -15,14 +17,16 @@ from pipeline.spans import Span
 Offset = tuple[int, int]
 METASPACE = "▁"
 """What a sentencepiece token has for a space."""
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""A sentencepiece token for one byte of a character that has no token of its own."""
 
 
 def encode_response(tokenizer: Tokenizer, response: str) -> tuple[list[int], list[Offset]]:
     """The ids of a response on its own, without special tokens, and the characters that each id stands for.
 
     Several tokens inside one multi-byte character share its offset. Text that looks like a special token stays text.
-    A token that is nothing but the space which a tokenizer puts before every text stands for no character. Where a
-    byte-level tokenizer trims its offsets or leaves them empty they are rebuilt from its tokens.
+    A token that is nothing but the space which a tokenizer puts before every text stands for no character. Where
+    offsets are trimmed, empty or too wide they are rebuilt from the bytes that the tokens spell.
 
     Raises:
         UserError: config, if the tokenizer leaves a character out of its offsets, or loses white space or letters; data,
@@ -30,11 +34,12 @@ def encode_response(tokenizer: Tokenizer, response: str) -> tuple[list[int], lis
     """
     if not tokenizer.is_fast:
         raise _refusal(tokenizer, "is not a fast tokenizer and gives no character offsets")
-    ids, offsets = _encoded(tokenizer, response)
+    ids, given = _encoded(tokenizer, response)
+    offsets = _byte_fallback_offsets(tokenizer, ids, response) or given
     if not _covers(offsets, response):
         rebuilt = _byte_level_offsets(tokenizer, ids, response)
         if rebuilt is None:
-            raise _uncovered(tokenizer, response)
+            raise _uncovered(tokenizer, offsets, response)
         offsets = rebuilt
     if not _comes_back(tokenizer, ids, response):
         _refuse_what_is_lost(tokenizer, ids, response)
@@ -90,8 +95,7 @@ def _covers(offsets: Sequence[Offset], text: str) -> bool:
 def _byte_level_offsets(tokenizer: Tokenizer, ids: list[int], text: str) -> list[Offset] | None:
     """Offsets from the bytes that byte-level tokens spell, or None where they do not spell `text`.
 
-    Needed for tokenizers with ``trim_offsets`` (GPT-NeoX and Pythia: `` the`` covers ``the`` alone). RoBERTa's spells a
-    space before the text, which stands for no character.
+    Needed for tokenizers with ``trim_offsets`` (GPT-NeoX and Pythia: `` the`` covers ``the`` alone).
     """
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -102,17 +106,38 @@ def _byte_level_offsets(tokenizer: Tokenizer, ids: list[int], text: str) -> list
 
     added = tokenizer.get_added_vocab()
     tokens = [spelled(token) if token in added else token for token in tokenizer.convert_ids_to_tokens(ids)]
-    prefix = len("".join(tokens)) - len(spelled(text))
-    if prefix not in (0, 1) or "".join(tokens) != spelled(" " * prefix + text):
+    return _spelled_offsets(tokens, spelled, text)
+
+
+def _byte_fallback_offsets(tokenizer: Tokenizer, ids: list[int], text: str) -> list[Offset] | None:
+    """Offsets from the bytes that sentencepiece tokens spell, if bytes such as ``<0xF0>`` are among them.
+
+    A unigram model's bytes all have the offset of the whole run of characters that it has no token for.
+    """
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    if not any(BYTE.fullmatch(token) for token in tokens):
         return None
-    starts = [i for i, letter in enumerate(text) for _ in letter.encode()]
-    ends = [i + 1 for i in starts]
-    starts, ends = [*([0] * prefix), *starts], [*([0] * prefix), *ends]
-    offsets, reached = [], 0
-    for token in tokens:
-        offsets.append((starts[reached], ends[reached + len(token) - 1]))
-        reached += len(token)
-    return offsets
+
+    def spelled(plain: str) -> str:
+        return plain.encode().decode("latin-1")
+
+    plain = [
+        chr(int(token[3:-1], 16)) if BYTE.fullmatch(token) else spelled(token.replace(METASPACE, " "))
+        for token in tokens
+    ]
+    return _spelled_offsets(plain, spelled, text)
+
+
+def _spelled_offsets(tokens: Sequence[str], spelled: Callable[[str], str], text: str) -> list[Offset] | None:
+    """The offsets of tokens given by one letter for each byte; a space put before the text stands for no character."""
+    before = len("".join(tokens)) - len(spelled(text))
+    if before not in (0, 1) or "".join(tokens) != spelled(" " * before + text):
+        return None
+    bytes_of = [len(letter.encode()) for letter in text]
+    starts = [*[0] * before, *(i for i, count in enumerate(bytes_of) for _ in range(count))]
+    ends = [*[0] * before, *(i + 1 for i, count in enumerate(bytes_of) for _ in range(count))]
+    edges = list(accumulate(map(len, tokens), initial=0))
+    return [(starts[first], ends[last - 1]) for first, last in pairwise(edges)]
 
 
 def _without_prefix(tokenizer: Tokenizer, ids: list[int], offsets: list[Offset], text: str) -> list[Offset]:
@@ -123,8 +148,8 @@ def _without_prefix(tokenizer: Tokenizer, ids: list[int], offsets: list[Offset],
 
 
 def _comes_back(tokenizer: Tokenizer, ids: list[int], text: str) -> bool:
-    """Whether the tokens spell the text; a space more or less before all of it is a matter of the tokenizer's prefix."""
-    return tokenizer.decode(ids, clean_up_tokenization_spaces=False).removeprefix(" ") == text.removeprefix(" ")
+    """Whether the tokens spell the text. Spaces before all of it are left to offsets: decoders take them for a prefix."""
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False).lstrip(" ") == text.lstrip(" ")
 
 
 def _refuse_what_is_lost(tokenizer: Tokenizer, ids: list[int], text: str) -> None:
@@ -147,11 +172,13 @@ def _what_is_lost(plain: str, back: str) -> str:
     return f"loses {kind} ({plain[near]!r} comes back as {back[near]!r})"
 
 
-def _uncovered(tokenizer: Tokenizer, text: str) -> UserError:
+def _uncovered(tokenizer: Tokenizer, offsets: Sequence[Offset], text: str) -> UserError:
     """Whether the text or the tokenizer is to blame for characters without a token."""
     if unicodedata.normalize("NFC", text) != text:
         return _rewritten(tokenizer, "composes characters of the response")
-    return _refusal(tokenizer, "leaves characters of a response without a token")
+    lost = [text[i] for i in range(len(text)) if not any(start <= i < end for start, end in offsets)]
+    kind = "white space" if "".join(lost).isspace() else "characters"
+    return _refusal(tokenizer, f"leaves {kind} of a response without a token")
 
 
 def _rewritten(tokenizer: Tokenizer, what: str) -> UserError:
