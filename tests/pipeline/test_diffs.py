@@ -14,7 +14,9 @@ from pipeline.records import CorruptionRecord, PreferenceRecord
 from pipeline.spans import Edit, Span
 from pipeline.stages.annotate import NO_SPANS, AnnotateStage, marked
 
-LETTERS = st.sampled_from(["a", "b", " ", "  ", "\n", "\r\n", "\t", "🎉", "é", "e\u0301", "👩‍💻", "🇩🇪", "🇫🇷", ".", "(", ")", "_", "1", "x"])
+LETTERS = st.sampled_from(
+    ["a", "b", " ", "  ", "\n", "\r\n", "\t", "🎉", "é", "e\u0301", "👩‍💻", "🇩🇪", "🇫🇷", ".", "(", ")", "_", "1", "x"]
+)
 TEXT = st.lists(LETTERS, max_size=40).map("".join)
 
 
@@ -26,7 +28,9 @@ def check(good, bad):
     chosen, rejected = spans.spans_of(edits, good)
     for text, side in ((good, chosen), (bad, rejected)):
         assert all(text[span.start : span.end] == span.text for span in side)
-        assert all(a.end < b.start or (a.end == b.start and a.start < b.end) for a, b in zip(side, side[1:], strict=False))
+        assert all(
+            a.end < b.start or (a.end == b.start and a.start < b.end) for a, b in zip(side, side[1:], strict=False)
+        )
     assert outside(good, chosen) == outside(bad, rejected)
     assert all(a.text != b.text for a, b in zip(chosen, rejected, strict=True))
     return edits
@@ -120,7 +124,9 @@ def test_an_insertion_moves_to_the_change_beside_it():
 
 def test_small_remains_within_a_line_go_with_their_neighbours():
     assert [edit.old for edit in check("the quick brown fox", "the slow, old brown cow")] == ["quick", "fox"]
-    assert [edit.old for edit in check("foundation(x) rests", "groundwork(x, weight) stands")] == ["foundation(x) rests"]
+    assert [edit.old for edit in check("foundation(x) rests", "groundwork(x, weight) stands")] == [
+        "foundation(x) rests"
+    ]
     assert [edit.old for edit in check("foundation\n rests", "groundwork\n stands")] == ["foundation", "rests"]
 
 
@@ -164,6 +170,7 @@ def test_a_bound_on_work_costs_no_exactness_of_the_result(good, bad, cells):
         check("".join(good), "".join(bad))
 
 
+@pytest.mark.slow
 def test_a_megabyte_ends_in_seconds():
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefgh", k=draw.randint(1, 9))) for _ in range(170_000)]

@@ -30,7 +30,9 @@ def sentencepiece_bpe(texts: Sequence[str], entries: int, prefix: bool = True) -
     backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), spaces]) if prefix else spaces
     backend.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
     strip = [decoders.Strip(" ", 1, 0)] if prefix else []
-    backend.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
     backend.train_from_iterator(
         texts, trainers.BpeTrainer(vocab_size=entries, special_tokens=["<unk>", *BYTES], show_progress=False)
     )

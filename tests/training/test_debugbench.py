@@ -45,7 +45,13 @@ def selected(offsets, side, text):
     ]
 
 
-@pytest.fixture(scope="module", params=TOKENIZERS)
+FAST = "byte-level"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in TOKENIZERS if name != FAST)],
+)
 def figures(request):
     """For each pair: tokens covered, tokens selected, the least that must be marked, and its anchors."""
     tokenizer = TOKENIZERS[request.param](debugbench.texts())
