@@ -8,12 +8,13 @@ Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` 
 
 from __future__ import annotations
 
+from pipeline.diffs import diff
 from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject
 from pipeline.sources.exports import to_corruption, to_masked_region, to_own, to_trl
 from pipeline.sources.files import read as read_rows
 from pipeline.sources.formats import to_granular, to_response_level
-from pipeline.spans import Edit, Span, apply, diff, edit_at, inverse, spans_of
+from pipeline.spans import Edit, Span, apply, edit_at, inverse, spans_of
 from pipeline.stages.annotate import annotate, marked
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.collator import PairCollator, preference_record

@@ -18,11 +18,14 @@ class Tokenizer(Protocol):
     is_fast: Any
     bos_token_id: Any
     eos_token_id: Any
+    unk_token_id: Any
     name_or_path: Any
 
     def __call__(self, text: str, **options: Any) -> Any: ...
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
+
+    def decode(self, ids: Any, **options: Any) -> Any: ...
 
     def convert_ids_to_tokens(self, ids: Any) -> Any: ...
 

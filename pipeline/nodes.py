@@ -50,7 +50,7 @@ class Source(NodeKind):
 
     name = "source"
     product = "rows"
-    version = 1
+    version = 2
     Config = SourceConfig
 
     def inputs(self, config: SourceConfig) -> list[Reference]:
@@ -206,6 +206,12 @@ class AnnotateConfig(NodeConfig):
 
     kind: Literal["annotate"]
     input: str = Field(description="The corrupted rows, or preference pairs.")
+    by: Literal["auto", "given", "diff"] = Field(
+        default="auto",
+        description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the answers "
+        "differ, whatever spans the rows have. `auto`: their own, else where they differ.",
+    )
+    max_rejected: float = Field(default=0.0, ge=0, le=1, description="Share of rejected rows that is put up with.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
     resources: Resources = Resources()
 
@@ -215,7 +221,7 @@ class Annotate(NodeKind):
 
     name = "annotate"
     product = "rows"
-    version = 2
+    version = 3
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:
@@ -225,7 +231,7 @@ class Annotate(NodeKind):
         from pipeline.records import CorruptionRecord, PreferenceRecord
         from pipeline.runner import map_shards
         from pipeline.shards import record_type
-        from pipeline.stages.annotate import annotate_shard
+        from pipeline.stages.annotate import AnnotateStage
 
         for work in works:
             config: AnnotateConfig = work.config
@@ -233,10 +239,11 @@ class Annotate(NodeKind):
             counts = map_shards(
                 work,
                 source.data,
-                annotate_shard,
+                AnnotateStage(config.by),
                 record_type(source.data, (CorruptionRecord, PreferenceRecord), source.name),
                 PreferenceRecord.SCHEMA,
                 resources=config.resources,
                 limit=config.limit,
+                max_rejected=config.max_rejected,
             )
             work.commit(rows=counts.as_rows())

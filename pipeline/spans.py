@@ -2,27 +2,18 @@
 
 A span is half-open and belongs to one response. An edit replaces ``good[start:end] == old`` by ``new``.
 The spans of both sides follow from the edits by construction; nothing is ever searched for. Where two answers come
-without edits, `diff` finds some that lead from one to the other.
+without edits, `pipeline.diffs` finds some that lead from one to the other.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
-from itertools import accumulate
 
 from pipeline.failures import UserError
 
 UNKNOWN = "unknown"
 """The error type of what comes without one."""
-
-PIECE = re.compile(r"\w+|\n|[^\S\n]+|[^\w\s]")
-"""What a diff never cuts: a word, a line feed, other white space, a sign."""
-
-COMPARED = 4_000_000
-"""Pairs of pieces compared in one block at most: some seconds in the worst case. A larger block is one edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,39 +110,3 @@ def spans_of(edits: Sequence[Edit], text: str) -> tuple[list[Span], list[Span]]:
     chosen = [Span(e.start, e.end, e.error_type, e.old) for e in ordered(edits, text)]
     rejected = [Span(e.start, e.end, e.error_type, e.old) for e in backward]
     return chosen, rejected
-
-
-def diff(good: str, bad: str, error_type: str = "") -> list[Edit]:
-    """Edits that lead from `good` to `bad`: lines first, then words within the lines that changed.
-
-    Changes that only white space keeps apart are one edit, so that a rephrased passage is one span and no confetti.
-    """
-    changes: list[tuple[int, int, int, int]] = []
-    for change in _changes(good, bad):
-        if changes and not good[changes[-1][1] : change[0]].strip():
-            change = (changes[-1][0], change[1], changes.pop()[2], change[3])
-        changes.append(change)
-    return [edit_at(good, start, end, bad[first:last], error_type) for start, end, first, last in changes]
-
-
-def _changes(good: str, bad: str) -> Iterator[tuple[int, int, int, int]]:
-    """Where words differ, as ``(start, end)`` in the good answer and in the bad one."""
-    for start, end, first, last in _unequal(good.splitlines(True), bad.splitlines(True)):
-        before, after = PIECE.findall(good[start:end]), PIECE.findall(bad[first:last])
-        if len(before) * len(after) > COMPARED:
-            yield start, end, first, last
-        else:
-            for a, b, c, d in _unequal(before, after):
-                yield start + a, start + b, first + c, first + d
-
-
-def _unequal(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-    """The character positions of the blocks in which two texts, given in pieces, differ."""
-    ends_a, ends_b = _ends(a), _ends(b)
-    for tag, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag != "equal":
-            yield ends_a[i1], ends_a[i2], ends_b[j1], ends_b[j2]
-
-
-def _ends(pieces: Sequence[str]) -> list[int]:
-    return list(accumulate((len(piece) for piece in pieces), initial=0))

@@ -1,29 +1,26 @@
 """From spans over characters to weights over tokens. Pure: no torch, nothing is ever searched for in token ids.
 
-The response is tokenised alone and the tokenizer's own character offsets say which tokens a span touches. Weights are
-aligned with **unshifted** input ids (`training.logps.shift` alone shifts), zero on the prompt, and the last position of
-every example is EOS.
-
-Offsets and spans are half-open and count Unicode code points of the response.
+The response is tokenised alone and the tokenizer's own character offsets say which tokens a span touches
+(`pipeline.offsets`). Weights are aligned with **unshifted** input ids (`training.logps.shift` alone shifts), zero on the
+prompt, and the last position of every example is EOS.
 """
 
 from __future__ import annotations
 
 import random
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.failures import UserError
+from pipeline.offsets import Offset, encode_response, span_weights
 from pipeline.records import PreferenceRecord, Reject
 from pipeline.spans import Span
 
 Mask = Literal["response", "granular", "granular-one-sided", "random"]
 """Which tokens of an answer carry weight; see `token_weights`."""
 Side = Literal["chosen", "rejected"]
-Offset = tuple[int, int]
 
 TOO_LONG = "too-long"
 NO_WEIGHT = "no-weight"
@@ -58,51 +55,6 @@ class PairExample:
     id: str
     chosen: Example
     rejected: Example
-
-
-def encode_response(tokenizer: Tokenizer, response: str) -> tuple[list[int], list[Offset]]:
-    """The ids of a response on its own, without special tokens, and the characters that each id stands for.
-
-    Several tokens inside one multi-byte character share its offset. Text that looks like a special token stays text.
-    Where a byte-level tokenizer trims its offsets or leaves them empty they are rebuilt from its tokens.
-
-    Raises:
-        UserError: config, if the offsets leave a character out; data, if they do so because the tokenizer composes
-            characters and the text is not in Unicode's NFC form.
-    """
-    if not tokenizer.is_fast:
-        raise _refusal(tokenizer, "is not a fast tokenizer and gives no character offsets")
-    encoded = tokenizer(
-        response, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True, verbose=False
-    )
-    ids = list(encoded["input_ids"])
-    offsets = [(start, end) for start, end in encoded["offset_mapping"]]
-    if _covers(offsets, response):
-        return ids, offsets
-    rebuilt = _byte_level_offsets(tokenizer, ids, response)
-    if rebuilt is None:
-        raise _uncovered(tokenizer, response)
-    return ids, rebuilt
-
-
-def span_weights(offsets: Sequence[Offset], spans: Sequence[Span], length: int) -> list[float]:
-    """The weight of every token of a response and, last, of its EOS: ``len(offsets) + 1`` weights.
-
-    A token whose characters overlap a span takes the span's weight: in full if it is covered in part, the largest if
-    spans overlap. An empty span takes the token that holds its position (all of them, where several share one
-    character), or EOS at the end of the text. Tokens outside all spans weigh nothing.
-
-    Args:
-        offsets: one ``(start, end)`` per token, as from `encode_response`.
-        spans: spans of this response; weights are not negative.
-        length: characters in the response.
-    """
-    weights = [0.0] * (len(offsets) + 1)
-    for span in spans:
-        assert 0 <= span.start <= span.end <= length and span.weight >= 0, f"not a span of this response: {span}"
-        for position in _touched(offsets, span, length):
-            weights[position] = max(weights[position], span.weight)
-    return weights
 
 
 def token_weights(
@@ -224,15 +176,6 @@ def _skipped_for(error: UserError, record_id: str) -> Reject:
     return Reject(record_id, NO_OFFSETS, error.what)
 
 
-def _touched(offsets: Sequence[Offset], span: Span, length: int) -> list[int]:
-    """The positions that a span selects; EOS has position ``len(offsets)``."""
-    if span.start < span.end:
-        return [i for i, (start, end) in enumerate(offsets) if start < span.end and span.start < end]
-    if span.start == length:
-        return [len(offsets)]
-    return [i for i, (start, end) in enumerate(offsets) if start <= span.start < end]
-
-
 def _moved_elsewhere(granular: list[float], draw: random.Random) -> list[float]:
     """The same weights in the same order on as many other positions, EOS among the candidates."""
     inside = [i for i, weight in enumerate(granular) if weight > 0]
@@ -243,58 +186,3 @@ def _moved_elsewhere(granular: list[float], draw: random.Random) -> list[float]:
     for position, source in zip(sorted(drawn), inside, strict=True):
         weights[position] = granular[source]
     return weights
-
-
-def _covers(offsets: Sequence[Offset], text: str) -> bool:
-    """Whether every character of `text` belongs to a token and no token to characters outside it."""
-    reached = 0
-    for start, end in sorted(offsets):
-        if start > reached:
-            return False
-        reached = max(reached, end)
-    return reached == len(text)
-
-
-def _byte_level_offsets(tokenizer: Tokenizer, ids: list[int], text: str) -> list[Offset] | None:
-    """Offsets from the bytes that byte-level tokens spell, or None where they do not spell `text`.
-
-    Needed for tokenizers with ``trim_offsets`` (GPT-NeoX and Pythia: `` the`` covers ``the`` alone).
-    """
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    byte_level = ByteLevel(add_prefix_space=False, use_regex=False)
-
-    def spelled(plain: str) -> str:
-        return "".join(piece for piece, _ in byte_level.pre_tokenize_str(plain))
-
-    added = tokenizer.get_added_vocab()
-    tokens = [spelled(token) if token in added else token for token in tokenizer.convert_ids_to_tokens(ids)]
-    if "".join(tokens) != spelled(text):
-        return None
-    character = [i for i, letter in enumerate(text) for _ in letter.encode()]
-    offsets, reached = [], 0
-    for token in tokens:
-        offsets.append((character[reached], character[reached + len(token) - 1] + 1))
-        reached += len(token)
-    return offsets
-
-
-def _uncovered(tokenizer: Tokenizer, text: str) -> UserError:
-    """Whether the text or the tokenizer is to blame for characters without a token."""
-    if unicodedata.normalize("NFC", text) != text:
-        return UserError(
-            "data",
-            "the response is not in Unicode's NFC form and the tokenizer composes its characters.",
-            f"tokenizer {tokenizer.name_or_path}",
-            "Normalise the text with unicodedata.normalize('NFC', text) before spans are made.",
-        )
-    return _refusal(tokenizer, "leaves characters of a response without a token")
-
-
-def _refusal(tokenizer: Tokenizer, fault: str) -> UserError:
-    return UserError(
-        "config",
-        f"the tokenizer {fault}, so spans cannot be turned into token weights.",
-        f"tokenizer {tokenizer.name_or_path}",
-        "Use a model with a fast byte-level or sentencepiece tokenizer (a tokenizer.json file).",
-    )

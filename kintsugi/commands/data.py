@@ -20,7 +20,7 @@ from kintsugi.references import rejects_of, usable_rows
 from kintsugi.visible import shown
 from pipeline.contract import DATA
 from pipeline.failures import UserError
-from pipeline.nodes import EmbedConfig
+from pipeline.nodes import AnnotateConfig, EmbedConfig
 from pipeline.store import Store
 
 PAIR_FORMATS = ("granular", "masked-region", "own")
@@ -31,6 +31,8 @@ OPTIONS = {
     ("broken", "error_types"): "--error-types",
     ("broken", "limit"): "--limit",
     ("pairs", "limit"): "--limit",
+    ("pairs", "by"): "--by",
+    ("pairs", "max_rejected"): "--max-rejected",
 }
 
 Questions = Annotated[Path, typer.Option("--input", "-i", help="Questions with good answers, of any known format.")]
@@ -44,6 +46,9 @@ ErrorTypes = Annotated[
     setting(EmbedConfig, "error_types", "--error-types", default="all", help="A type to embed. May be repeated."),
 ]
 Limit = Annotated[int | None, setting(EmbedConfig, "limit", "--limit")]
+By = Annotated[
+    str, setting(AnnotateConfig, "by", "--by", help="given: spans of the rows alone; diff: compare all; auto: either.")
+]
 PairFormat = Annotated[
     str, typer.Option("--format", help="granular (masked_regions), masked-region (a row for each span), own.")
 ]
@@ -82,6 +87,7 @@ def annotate(
     input: Answers,
     output: Output = None,
     format: PairFormat = "granular",
+    by: By = "auto",
     limit: Limit = None,
     max_rejected: MaxRejected = None,
     force: Force = False,
@@ -96,7 +102,7 @@ def annotate(
     _refuse_questions(input)
     nodes: dict[str, dict[str, Any]] = {
         "rows": {"kind": "source", "from": str(input), "max_rejected": max_rejected},
-        "pairs": {"kind": "annotate", "input": "rows", "limit": limit},
+        "pairs": {"kind": "annotate", "input": "rows", "by": by, "limit": limit, "max_rejected": max_rejected},
     }
     target = output or _named_after(input, "annotated")
     graph = inline("annotate", target.stem, nodes, OPTIONS)

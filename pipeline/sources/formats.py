@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from pipeline import spans
+from pipeline.diffs import diff
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
 from pipeline.spans import UNKNOWN, Edit, Span
 
@@ -99,7 +100,7 @@ def from_corruption(row: Row, id: str) -> CorruptionRecord:
         raise BadRow("edits", f"{error}.") from None
     if edits and spans.apply(edits, good) != bad:
         raise BadRow("edits", "field 'edits' does not lead from 'correct_response' to 'incorrect_response'.")
-    made = tuple(edits or spans.diff(good, bad, UNKNOWN))
+    made = tuple(edits or diff(good, bad, UNKNOWN))
     return CorruptionRecord(id, _text(row, "prompt"), good, bad, made, _label(row, "source"), _tests(row))
 
 

@@ -27,7 +27,7 @@ from pipeline.errors import ERROR_TYPES
 from pipeline.nodes import split_by_prompt
 from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
-from pipeline.stages.annotate import annotate_shard
+from pipeline.stages.annotate import AnnotateStage, annotate_shard
 from pipeline.stages.embed import EmbedStage
 from pipeline.store import Input, Manifest, content_key
 from training.batches import sample_order
@@ -78,6 +78,10 @@ def broken() -> list[CorruptionRecord]:
 @cache
 def pairs() -> list[PreferenceRecord]:
     return annotate_shard(broken())[0]
+
+
+def compared() -> list[PreferenceRecord]:
+    return AnnotateStage("diff")(broken())[0]
 
 
 @cache
@@ -171,7 +175,7 @@ def evidence(name: str) -> Evidence:
 OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
     "embed": lambda: [record.to_row() for record in broken()],
-    "annotate": lambda: [record.to_row() for record in pairs()],
+    "annotate": lambda: [record.to_row() for record in (*pairs(), *compared())],
     "model": model_output,
     "sft": sft_output,
     "preference": preference_output,

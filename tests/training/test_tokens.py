@@ -243,7 +243,7 @@ def test_text_like_a_special_token_does_not_end_the_answer(tokenizer: Any) -> No
 def test_a_tokenizer_that_leaves_characters_out_is_refused() -> None:
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    with pytest.raises(UserError, match="leaves characters") as caught:
+    with pytest.raises(UserError, match="leaves white space") as caught:
         encode_response(PreTrainedTokenizerFast(tokenizer_object=words), "a b")
     assert caught.value.kind == "config"
 

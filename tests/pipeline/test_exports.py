@@ -8,56 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import spans
+from pipeline.diffs import diff
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord
 from pipeline.sources.exports import EXPORTS, to_corruption, to_masked_region, to_own, to_trl
 from pipeline.sources.files import read
 from pipeline.sources.formats import BadRow, from_corruption, from_prompts
-from pipeline.spans import Edit, Span, diff
+from pipeline.spans import Edit, Span
 from pipeline.stages.annotate import annotate, marked
 
-TEXT = st.text(st.sampled_from("ab \n\t🎉é👩‍💻.(1"), max_size=60)
 SIDES = {"prompt": "Add.", "correct_response": "a + b", "incorrect_response": "a - b"}
-
-
-# Diffs
-
-
-@settings(max_examples=300, deadline=None)
-@given(TEXT, TEXT)
-def test_a_diff_leads_from_one_text_to_the_other(good, bad):
-    assert spans.apply(diff(good, bad), good) == bad
-
-
-def test_a_diff_marks_words_in_the_lines_that_differ():
-    good = "def f(n):\n    for i in range(n):\n        pass\n    return n\n"
-    bad = "def f(n):\n    for i in range(n + 1):\n        print(i)\n    return n\n"
-    assert diff(good, bad, "x") == [Edit(30, 30, "", " + 1", "x"), Edit(41, 45, "pass", "print(i)", "x")]
-
-
-def test_changes_that_only_white_space_keeps_apart_are_one():
-    assert diff("one two three", "one 2 3") == [Edit(4, 13, "two three", "2 3")]
-    assert diff("a, b", "c, d") == [Edit(0, 1, "a", "c"), Edit(3, 4, "b", "d")]
-
-
-def test_a_line_too_many_is_one_edit():
-    assert diff("a\nb\n", "a\nx\nb\n") == [Edit(2, 2, "", "x\n")]
-    assert diff("a\nx\nb\n", "a\nb\n") == [Edit(2, 4, "x\n", "")]
-    assert diff("same", "same") == []
-
-
-def test_a_block_beyond_comparing_is_one_edit():
-    words = "a b " * 2000
-    assert diff(words, "c " * 2000) == [Edit(0, len(words), words, "c " * 2000)]
-
-
-def test_a_pair_without_spans_is_marked_and_one_with_spans_is_left_alone():
-    bare = PreferenceRecord("p", "Add.", "a + b", "a - b")
-    found = marked(bare)
-    assert found.chosen_spans == (Span(2, 3, "unknown", "+"),)
-    assert found.rejected_spans == (Span(2, 3, "unknown", "-"),)
-    given_spans = PreferenceRecord("p", "Add.", "a + b", "a - b", (), (Span(0, 1, "typo", "a"),))
-    assert marked(given_spans) is given_spans
 
 
 # Reading
