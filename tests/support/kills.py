@@ -21,7 +21,7 @@ from typing import Any, Literal
 import psutil
 from small_run import ROOT, Finished, command, last_log, run_to_the_end
 
-from pipeline.store import MANIFEST, SCRATCH, file_hash, verify
+from pipeline.store import DRAFTS, LEASES, MANIFEST, SCRATCH, file_hash, verify
 
 PATIENCE_SECONDS = 300
 POLL_SECONDS = 0.01
@@ -97,7 +97,7 @@ def draw(seed: int, totals: dict[str, int]) -> Blow:
 def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
     """The whole case: a copy of the finished run without one stage, a kill in the middle of making it, and a rerun."""
     store, runs = folder / "store", folder / "runs"
-    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(LEASES, DRAFTS))
     blow = draw(seed, {name: progress([small.directory(node) for node in STAGES[name].nodes]) for name in STAGES})
     directories = [store / small.directory(node).relative_to(small.store.root) for node in STAGES[blow.stage].nodes]
     family: list[psutil.Process] = []
@@ -262,6 +262,6 @@ def _untimed(value: Any) -> Any:
 
 def leftovers(store: Path) -> list[str]:
     """What should not outlive a run that ended well: scratch, temporary files, a worker group's notes."""
-    patterns = (SCRATCH, "*.tmp", ".group-*")
+    patterns = (SCRATCH, "*.tmp", f"{DRAFTS}/*")
     found = [path for pattern in patterns for path in store.rglob(pattern)]
     return [path.relative_to(store).as_posix() for path in found]
