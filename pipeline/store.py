@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 SCRATCH = ".work"
 LEASES = ".leases"
 DRAFTS = ".drafts"
-"""Where what belongs to a process and to no artifact, such as the notes of a group of workers."""
+"""Holds what belongs to a process and to no artifact, such as the notes of a group of workers."""
 COMMIT = "KINTSUGI_GIT_COMMIT"
 """Names the commit where the code runs without its repository, as in a job."""
 LIBRARIES = (
@@ -248,9 +248,9 @@ def draft(root: Path, name: str) -> Iterator[Path]:
 
 
 def remove_abandoned(root: Path) -> None:
-    """Remove the drafts of processes that are gone. Those of living ones are held, and stay."""
+    """Remove the drafts of processes that are gone. Those of living ones are held, and stay; so do other users'."""
     for directory in (root / DRAFTS).glob("*"):
-        with suppress(BlockingIOError), lease(_lock(root, f"draft-{directory.name}"), _refuse_to_wait):
+        with suppress(OSError), lease(_lock(root, f"draft-{directory.name}"), _refuse_to_wait):
             shutil.rmtree(directory, ignore_errors=True)
 
 
