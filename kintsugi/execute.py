@@ -17,7 +17,17 @@ from kintsugi.graph import Graph, Node
 from pipeline import cluster
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
-from pipeline.store import MANIFEST, Manifest, Store, lease, read_manifest, write_atomically, write_json, write_text
+from pipeline.store import (
+    MANIFEST,
+    Manifest,
+    Store,
+    lease,
+    read_manifest,
+    remove_abandoned,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 PACKAGES = "working_dir_files"
 """Ray unpacks a job's files below a directory of this name, and removes them when it likes."""
@@ -55,6 +65,7 @@ def manifests(graph: Graph, store: Store) -> dict[str, Manifest]:
 def execute(graph: Graph, place: Place, screen: Screen) -> None:
     """Make every missing node. What is made stays made, whatever happens to the rest."""
     place.check()
+    remove_abandoned(place.store.root)
     run = place.run_directory(graph)
     write_json(run / "nodes.json", {node.name: f"{node.kind.product}/{node.key}" for node in graph.nodes.values()})
     made = set(manifests(graph, place.store))

@@ -31,12 +31,16 @@ LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_worker_niceness": "0",
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     **WORKER_ENVIRONMENT,
 }
 """Set before Ray starts, so that every Ray process inherits it: cheaper than a runtime environment per worker.
 
 Ray's own niceness of 15 lets its workers lose to whatever else runs: on two cores, an eighth of their speed.
+
+Workers start when something needs them. Ray would start some for the first driver and let that wait for all of them,
+for ever where one dies before it is there (https://github.com/ray-project/ray/issues/40131).
 """
 
 ADDRESS = "RAY_ADDRESS"

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,9 @@ from pipeline.failures import UserError
 
 MANIFEST = "manifest.json"
 SCRATCH = ".work"
+LEASES = ".leases"
+DRAFTS = ".drafts"
+"""Holds what belongs to a process and to no artifact, such as the notes of a group of workers."""
 COMMIT = "KINTSUGI_GIT_COMMIT"
 """Names the commit where the code runs without its repository, as in a job."""
 LIBRARIES = (
@@ -142,7 +145,7 @@ class Store:
 
     def lock(self, product: str, key: str) -> Path:
         """The lock file that whoever makes the artifact holds."""
-        return self.root / ".leases" / f"{product}-{key}.lock"
+        return _lock(self.root, f"{product}-{key}")
 
     def manifest(self, product: str, key: str) -> Manifest | None:
         """The artifact's manifest, or None where the artifact does not exist (yet, or whole)."""
@@ -210,6 +213,10 @@ def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
+def _lock(root: Path, name: str) -> Path:
+    return root / LEASES / f"{name}.lock"
+
+
 @contextmanager
 def lease(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock file at `path`, so that one process at a time makes an artifact.
@@ -225,6 +232,30 @@ def lease(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[No
             on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def draft(root: Path, name: str) -> Iterator[Path]:
+    """An empty directory in the store at `root` for as long as this lasts; what a killed process left goes first."""
+    directory = root / DRAFTS / name
+    with lease(_lock(root, f"draft-{name}")):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_abandoned(root: Path) -> None:
+    """Remove the drafts of processes that are gone. Those of living ones are held, and stay; so do other users'."""
+    for directory in (root / DRAFTS).glob("*"):
+        with suppress(OSError), lease(_lock(root, f"draft-{directory.name}"), _refuse_to_wait):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _refuse_to_wait() -> None:
+    raise BlockingIOError
 
 
 @cache

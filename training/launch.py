@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import cluster
 from pipeline.contract import Work
 from pipeline.failures import UserError
-from pipeline.store import read_manifest
+from pipeline.store import draft, read_manifest
 from training.metrics_log import METRICS
 from training.nodes import ModelConfig
 
@@ -31,6 +30,16 @@ def train(works: Sequence[Work], evaluation: Evaluation | None = None, callbacks
     it. Where one model fails, those before it stay. Raises the user's error of a worker as it is.
     """
     cluster.connect()
+    store = works[0].directory.parents[1]
+    # Ray resumes silently from notes that it finds, and resuming is the worker's business here.
+    with draft(store, f"group-{works[0].key}") as notes:
+        trainer = _trainer(works, evaluation, callbacks, notes)
+        with _progress(works):
+            trainer.fit()
+        _raise_failure(notes)
+
+
+def _trainer(works: Sequence[Work], evaluation: Evaluation | None, callbacks: Sequence[Any], notes: Path) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -38,7 +47,6 @@ def train(works: Sequence[Work], evaluation: Evaluation | None = None, callbacks
 
     config: ModelConfig = works[0].config
     on_gpu = config.resources.gpus > 0
-    directory = _group_directory(works)
 
     class Trainer(TorchTrainer):
         """Leaves Ctrl-C to this program. Ray would end it with exit code 0, and keep its handler after the training."""
@@ -46,14 +54,14 @@ def train(works: Sequence[Work], evaluation: Evaluation | None = None, callbacks
         def _register_sigint_handler(self, controller: Any) -> None:
             pass
 
-    trainer = Trainer(
+    return Trainer(
         train_group,
         train_loop_config={
             "works": [_for_worker(work) for work in works],
             "evaluation": evaluation,
             "threads": config.resources.cpus,
             "on_gpu": on_gpu,
-            "directory": str(directory),
+            "directory": str(notes),
         },
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
@@ -63,29 +71,11 @@ def train(works: Sequence[Work], evaluation: Evaluation | None = None, callbacks
         ),
         run_config=RunConfig(
             name="train",
-            storage_path=str(directory.resolve()),
+            storage_path=str(notes.resolve()),
             failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
             callbacks=list(callbacks),
         ),
     )
-    try:
-        with _progress(works):
-            trainer.fit()
-        _raise_failure(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _group_directory(works: Sequence[Work]) -> Path:
-    """An empty directory for Ray's own notes.
-
-    Ray resumes silently from what it finds there, and resuming is the worker's business here; so what a killed run left
-    is removed first.
-    """
-    directory = works[0].directory.parent / f".group-{works[0].key}"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    return directory
 
 
 def _for_worker(work: Work) -> Work:

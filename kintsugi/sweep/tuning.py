@@ -13,7 +13,7 @@ from kintsugi.sweep.ledger import Ledger, Trial
 from kintsugi.sweep.plan import Plan, Planned, data_node
 from pipeline import cluster
 from pipeline.contract import Source, Work
-from pipeline.store import Store, read_manifest
+from pipeline.store import Store, read_manifest, remove_abandoned
 from training.held_out import Evaluation
 from training.nodes import ModelConfig
 
@@ -68,8 +68,7 @@ def tune_trials(
         ).fit()
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-        for trial in ledger.trials.values():
-            shutil.rmtree(store.directory("models", f".group-{trial.key}"), ignore_errors=True)
+        remove_abandoned(store.root)
 
 
 def made(store: Store, key: str) -> Path | None:

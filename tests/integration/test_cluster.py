@@ -18,7 +18,7 @@ from ray_head import RAY, Head, ray_head, worker_node
 from small_run import ROOT, SMALL, Finished
 
 from pipeline.cluster import GPU_LOCK
-from pipeline.store import file_hash
+from pipeline.store import DRAFTS, LEASES, file_hash
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def project(small: Finished, tmp_path: Path) -> Project:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(SECRET)
     store = tmp_path / "cluster" / "store"
-    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(LEASES, DRAFTS))
     made = Project(folder, store, small)
     for node in ("broken", "pairs"):
         shutil.rmtree(made.directory(node))

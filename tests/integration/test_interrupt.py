@@ -20,6 +20,8 @@ import pytest
 from kills import descendants, progress, survivors, workers
 from small_run import ROOT, Finished, command
 
+from pipeline.store import DRAFTS, LEASES
+
 pytestmark = pytest.mark.slow
 
 PATIENCE_SECONDS = 180
@@ -116,7 +118,7 @@ FEW = ("loading", "training")
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(name: str, small: Finished, tmp_path: Path) -> None:
     case = CASES[name]
     store, runs = tmp_path / "store", tmp_path / "runs"
-    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(LEASES, DRAFTS))
     directories = [store / small.directory(node).relative_to(small.store.root) for node in case.nodes]
     for directory in directories:
         shutil.rmtree(directory)

@@ -25,7 +25,7 @@ from kintsugi.graph import build
 from pipeline.contract import DATA
 from pipeline.records import QARecord
 from pipeline.shards import read_records
-from pipeline.store import Store
+from pipeline.store import DRAFTS, LEASES, Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.extensive]
 
@@ -70,7 +70,7 @@ class Swept:
 def swept(small: Finished, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """Run the sweep on a copy of the small run's store; SIGKILL it when the first trial has ended, and run it again."""
     folder = tmp_path_factory.mktemp("sweep")
-    shutil.copytree(small.store.root, folder / "store", ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(small.store.root, folder / "store", ignore=shutil.ignore_patterns(LEASES, DRAFTS))
     (folder / "sweep.yaml").write_text(SWEEP)
     ledger = folder / "runs" / "tiny" / "trials.json"
     process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -172,7 +172,7 @@ def test_the_page_is_over_and_the_terminal_free_of_chatter(swept: Swept) -> None
     assert all(f"{trial['arm']}/{trial['number']}" in page for trial in swept.trials)
     assert "best of each arm" in swept.output
     assert not [word for word in ("Traceback", "INFO", "WARNING") if word in swept.output]
-    assert not list(swept.store.root.glob("models/.group-*"))
+    assert not list(swept.store.root.glob(f"{DRAFTS}/*"))
 
 
 def test_optuna_chooses_each_setting_from_the_trials_before(swept: Swept) -> None:

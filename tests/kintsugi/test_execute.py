@@ -6,7 +6,7 @@ from kintsugi.console import Screen
 from kintsugi.execute import Place, execute, next_batch
 from kintsugi.experiment import load
 from kintsugi.graph import build
-from pipeline.store import Store
+from pipeline.store import DRAFTS, Store
 
 ROOT = Path(__file__).parents[2]
 ARMS = [f"mended/{loss}-{mask}-0" for loss in ("dpo", "tdpo2") for mask in ("response", "granular", "random")]
@@ -82,3 +82,14 @@ def test_a_damaged_artifact_is_removed_and_made_again(tmp_path):
     execute(graph, place, Screen())
     assert shard.read_bytes() == whole
     assert not (directory / "stray").exists()
+
+
+def test_what_a_killed_run_left_beside_the_artifacts_is_removed_even_where_all_is_made(tmp_path):
+    experiment = tmp_path / "one.yaml"
+    experiment.write_text("name: one\nnodes:\n  qa: {kind: source, from: builtin, rows: 4}\n", encoding="utf-8")
+    place = Place(Store(tmp_path / "store"), tmp_path / "runs")
+    execute(build(load(experiment)), place, Screen())
+    left = tmp_path / "store" / DRAFTS / "group-of-a-killed-run"
+    left.mkdir(parents=True)
+    execute(build(load(experiment)), place, Screen())
+    assert not left.exists()

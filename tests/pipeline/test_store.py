@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.store import (
+    DRAFTS,
     Input,
     Manifest,
     Store,
@@ -17,9 +18,11 @@ from pipeline.store import (
     commit,
     content_key,
     describe_files,
+    draft,
     file_hash,
     lease,
     read_manifest,
+    remove_abandoned,
     verify,
     write_atomically,
     write_json,
@@ -286,3 +289,42 @@ def test_a_lease_is_given_back_when_the_work_fails(tmp_path):
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
     other.stdout.close()
+
+
+# Drafts
+
+DRAWER = """
+import sys
+from pathlib import Path
+from pipeline.store import draft
+with draft(Path(sys.argv[1]), "notes") as directory:
+    (directory / "half").write_text("half")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_draft_stays_while_its_process_lives_and_goes_with_whoever_comes_after_it(tmp_path):
+    command = [sys.executable, "-c", DRAWER, str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    half = tmp_path / DRAFTS / "notes" / "half"
+    try:
+        assert other.stdout.readline() == "held\n"
+        remove_abandoned(tmp_path)
+        assert half.exists(), "it was taken from a living process"
+    finally:
+        other.kill()
+        other.communicate()
+    assert half.exists()
+    remove_abandoned(tmp_path)
+    assert not half.parent.exists()
+
+
+def test_a_draft_begins_empty_and_leaves_nothing(tmp_path):
+    left = tmp_path / DRAFTS / "notes" / "left"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with draft(tmp_path, "notes") as directory:
+        assert list(directory.iterdir()) == []
+        (directory / "new").touch()
+    assert list((tmp_path / DRAFTS).iterdir()) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,16 @@ from typing import Any, Literal
 import psutil
 from small_run import ROOT, Finished, command, last_log, run_to_the_end
 
-from pipeline.store import MANIFEST, SCRATCH, file_hash, verify
+from pipeline.store import DRAFTS, LEASES, MANIFEST, SCRATCH, file_hash, verify
 
 PATIENCE_SECONDS = 300
+WORKER_SECONDS = 10
+"""How long workers may outlive their driver. Ray's look for their raylet every second; cores may be busy."""
+AGENT_SECONDS = 75
+"""How long Ray's agents may. They hold nothing, and first try for 60 s to report the raylet's end to a GCS that is gone
+as well (`publish_error_to_driver` in ray/_private/utils.py)."""
 POLL_SECONDS = 0.01
+LOOK_SECONDS = 0.5
 HONEST_ENDS = {0, 5}
 """How a run may end that lost a worker: it recovered by itself, or it said that it failed."""
 
@@ -97,14 +104,17 @@ def draw(seed: int, totals: dict[str, int]) -> Blow:
 def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
     """The whole case: a copy of the finished run without one stage, a kill in the middle of making it, and a rerun."""
     store, runs = folder / "store", folder / "runs"
-    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(".leases", ".group-*"))
+    shutil.copytree(small.store.root, store, ignore=shutil.ignore_patterns(LEASES, DRAFTS))
     blow = draw(seed, {name: progress([small.directory(node) for node in STAGES[name].nodes]) for name in STAGES})
     directories = [store / small.directory(node).relative_to(small.store.root) for node in STAGES[blow.stage].nodes]
     family: list[psutil.Process] = []
     try:
         blow = strike_in_time(blow, directories, store, runs, family)
+        struck = time.monotonic()
         run_to_the_end(store, runs)
-        assert [_described(process) for process in survivors(family)] == [], f"processes outlive the run. {blow}"
+        for members, seconds in ((_no_agents(family), WORKER_SECONDS), (family, AGENT_SECONDS)):
+            left = survivors(members, patience=max(0, struck + seconds - time.monotonic()))
+            assert [_described(process) for process in left] == [], f"processes outlive the run. {blow}"
     finally:
         for process in survivors(family, patience=0):
             process.kill()
@@ -148,7 +158,7 @@ def strike(blow: Blow, directories: Sequence[Path], store: Path, runs: Path, fam
         family.append(driver)
         try:
             struck = _strike(blow, directories, driver, started, family)
-            code = started.wait(timeout=PATIENCE_SECONDS)
+            code = _end(driver, started, family)
         except BaseException:
             started.kill()
             started.wait()
@@ -191,6 +201,16 @@ def _strike(
     return True
 
 
+def _end(driver: psutil.Process, started: subprocess.Popen[bytes], family: list[psutil.Process]) -> int:
+    """Wait for the command and give its exit code. What it starts meanwhile, in place of a worker, is family too."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while started.poll() is None:
+        assert time.monotonic() < deadline, f"the run hangs: {[_described(process) for process in family]}"
+        family += set(descendants(driver)) - set(family)
+        time.sleep(LOOK_SECONDS)
+    return started.returncode
+
+
 def _until(condition: Callable[[], bool], running: Callable[[], bool]) -> bool:
     """Wait for a condition; False where the run ended first."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -212,9 +232,17 @@ def descendants(driver: psutil.Process) -> list[psutil.Process]:
 def workers(driver: psutil.Process) -> list[psutil.Process]:
     """Ray's workers of a run, oldest first: those at work, or else the idle ones. Its agents are services."""
     found = [(process, _title(process)) for process in descendants(driver)]
-    ours = [(process, title) for process, title in found if title.startswith("ray::") and "Agent" not in title]
+    ours = [(process, title) for process, title in found if title.startswith("ray::") and not AGENT.search(title)]
     busy = [process for process, title in ours if not title.startswith("ray::IDLE")]
     return sorted(busy or [process for process, _ in ours], key=lambda process: process.pid)
+
+
+def _no_agents(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if not AGENT.search(_title(process))]
+
+
+AGENT = re.compile(r"^ray::(Dashboard|RuntimeEnv)Agent|/(dashboard/agent|runtime_env/agent/main)\.py ")
+"""Titles of Ray's agents: what they call themselves, and before that how they were started."""
 
 
 def _described(process: psutil.Process) -> str:
@@ -262,6 +290,6 @@ def _untimed(value: Any) -> Any:
 
 def leftovers(store: Path) -> list[str]:
     """What should not outlive a run that ended well: scratch, temporary files, a worker group's notes."""
-    patterns = (SCRATCH, "*.tmp", ".group-*")
+    patterns = (SCRATCH, "*.tmp", f"{DRAFTS}/*")
     found = [path for pattern in patterns for path in store.rglob(pattern)]
     return [path.relative_to(store).as_posix() for path in found]
