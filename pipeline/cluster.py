@@ -43,6 +43,9 @@ Workers start when something needs them. Ray would start some for the first driv
 for ever where one dies before it is there (https://github.com/ray-project/ray/issues/40131).
 """
 
+TOO_BUSY = "timed out during startup"
+"""What Ray says when its processes were too slow to start."""
+
 ADDRESS = "RAY_ADDRESS"
 OBJECT_STORE_BYTES = 512 * 2**20
 LOGICAL_CPUS_PER_CORE = 4
@@ -93,7 +96,7 @@ def _start_local(dashboard: bool) -> None:
     """
     import ray
 
-    with _known_address() if dashboard else nullcontext():
+    with _known_address() if dashboard else nullcontext(), _told_if_too_busy():
         ray.init(
             address="local",
             num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
@@ -102,6 +105,19 @@ def _start_local(dashboard: bool) -> None:
             logging_level=logging.WARNING,
         )
     _protect_token()
+
+
+@contextmanager
+def _told_if_too_busy() -> Iterator[None]:
+    """Ray gives its processes half a minute to start, which no setting changes, and raises a bare Exception."""
+    try:
+        yield
+    except Exception as error:
+        if TOO_BUSY not in str(error):
+            raise
+        what = "Ray did not start in the half minute that it gives itself."
+        hint = "The machine is very busy: run the same command again when less runs beside it. What was made is kept."
+        raise UserError("environment", what, hint=hint) from error
 
 
 @contextmanager
