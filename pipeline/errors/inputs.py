@@ -34,7 +34,7 @@ ATTEMPTS = 3
 LONGEST = 2_000
 """Characters of an expected value."""
 
-PROBE = '''
+PROBE = """
 
 def kintsugi_probe(name, first, second, kept):
     function = globals()[name]
@@ -42,7 +42,7 @@ def kintsugi_probe(name, first, second, kept):
     if first != kept or function(*second) != value:
         raise RuntimeError("impure")
     return [value]
-'''
+"""
 """Calls a function twice. Each list of arguments was parsed on its own."""
 
 

@@ -14,7 +14,18 @@ from typing import Any, Literal
 Kind = Literal["int", "float", "str", "bool", "list", "dict", "any"]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = ("apple", "Banana", "level", "hello world", "a1b2c3", "The quick brown fox", "aabbbc", "racecar", "xyz", "Hi, Bob!")
+WORDS = (
+    "apple",
+    "Banana",
+    "level",
+    "hello world",
+    "a1b2c3",
+    "The quick brown fox",
+    "aabbbc",
+    "racecar",
+    "xyz",
+    "Hi, Bob!",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,8 @@ class Pool:
         if shape.kind == "dict":
             keys = self.draw.sample((*WORDS, *LETTERS, *self.texts), self.draw.randint(2, 4))
             return {key: self.element(shape.inner or INT) for key in keys}
-        return self._SINGLE[shape.kind](self)
+        single = {"int": self._int, "float": self._float, "str": self._str, "bool": self._bool}
+        return single[shape.kind]()
 
     def element(self, shape: Shape) -> Any:
         """A value inside another, where nothing is an edge case."""
@@ -99,15 +111,15 @@ class Pool:
         how, known = self.draw.random(), [text for text in self.texts if len(text) > 1]
         if how < 0.3 and known:
             return self.draw.choice(known)
-        alphabet = "".join(sorted(set("".join(self.texts)))) if how < 0.6 else LETTERS + LETTERS.upper() + "0123456789 .,"
+        alphabet = (
+            "".join(sorted(set("".join(self.texts)))) if how < 0.6 else LETTERS + LETTERS.upper() + "0123456789 .,"
+        )
         if how < 0.8 and alphabet.strip():
             return "".join(self.draw.choice(alphabet) for _ in range(self.draw.randint(3, 10))).strip() or "abc"
         return self.draw.choice(WORDS)
 
     def _bool(self) -> bool:
         return self.draw.random() < 0.5
-
-    _SINGLE = {"int": _int, "float": _float, "str": _str, "bool": _bool}
 
 
 def edges(shape: Shape) -> list[Any]:
@@ -149,7 +161,11 @@ def _mutated_text(text: str, draw: Random) -> str:
     if not text:
         return draw.choice(LETTERS)
     at = draw.randrange(len(text))
-    changes = (text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], text[:at] + draw.choice(text) + text[at + 1 :])
+    changes = (
+        text[:at] + text[at + 1 :],
+        text[:at] + text[at] + text[at:],
+        text[:at] + draw.choice(text) + text[at + 1 :],
+    )
     return draw.choice((*changes, text + text, text.swapcase(), text[::-1]))
 
 
@@ -173,7 +189,13 @@ def _turned(items: list[Any], at: int, draw: Random) -> list[Any]:
     return items[::-1]
 
 
-_LIST_CHANGES: tuple[Callable[[list[Any], int, Random], list[Any]], ...] = (_dropped, _doubled, _changed, _grown, _turned)
+_LIST_CHANGES: tuple[Callable[[list[Any], int, Random], list[Any]], ...] = (
+    _dropped,
+    _doubled,
+    _changed,
+    _grown,
+    _turned,
+)
 
 
 def is_json(value: Any) -> bool:

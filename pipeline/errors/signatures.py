@@ -26,12 +26,13 @@ INT_CALLS = frozenset({"range", "bin", "chr", "hex"})
 NAMED: tuple[tuple[str, Shape], ...] = (
     (r"matrix|grid|board|table|lists|rows|intervals|pairs|edges", list_of(list_of(INT))),
     (r"words|strings|strs|names|sentences|texts|lines|tokens", list_of(STR)),
-    (r"nums|numbers|arr|array|lst|list\d?|values|items|xs|ys|data|elements|prices|scores|l\d?|seq(uence)?", list_of(INT)),
+    (r"nums|numbers|arr|array|lst|list\d?|values|items|xs|ys|data|elements|scores|l\d?|seq(uence)?", list_of(INT)),
     (r".*(dict|map|mapping|counts|lookup)|d", dict_of(INT)),
     (r"s\d?|.*(text|string|str|word|sentence|name|char|pattern|message|password|substring)|c|line|email", STR),
     (r"is_.*|has_.*|flag|reverse|ascending", BOOL),
     (r"price|rate|amount|temperature|radius|height|width", FLOAT),
-    (r"[a-km-rt-z]|[nkmxy]\d|num|number|count|limit|size|index|target|year|threshold|start|end|step|age|length|.*_(size|count|index)", INT),
+    (r"[a-km-rt-z]|[nkmxy]\d|num|number|count|limit|size|index|target|year|threshold|start|end|step|age|length", INT),
+    (r".*_(size|count|index|length)", INT),
 )  # fmt: skip
 """Parameter names as they are usually meant."""
 

@@ -28,9 +28,10 @@ def from_humaneval(row: Row, id: str) -> QARecord:
 
 def read_humaneval(path: Path) -> list[QARecord]:
     """The records of a `.jsonl` or `.jsonl.gz` file, by their `task_id`."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [from_humaneval(row, row["task_id"]) for row in map(json.loads, file)]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    return [from_humaneval(row, row["task_id"]) for row in rows]
 
 
 def tests_of(check: str, function: str) -> tuple[FunctionTest, ...]:
