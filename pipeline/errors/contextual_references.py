@@ -6,6 +6,7 @@ same tree but for one name.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -31,6 +32,11 @@ from pipeline.spans import Edit, edit_at
 
 NAME = "incorrect-contextual-references"
 
+IMPORTED_FROM = ("bisect", "collections", "functools", "heapq", "itertools", "math", "operator", "re", "typing")
+"""Modules whose names answers use; where one of them is undefined an import is missing, and no name is wrong."""
+
+_IMPORTABLE = sys.stdlib_module_names.union(*(dir(importlib.import_module(name)) for name in IMPORTED_FROM))
+
 
 class ContextualReferences:
     """Puts one variable in another's place, or lets the prose name a thing that is not there."""
@@ -47,7 +53,7 @@ class ContextualReferences:
         return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
-        """Confirmed where results differ; for prose, where a quoted name no longer resolves and the code is the same."""
+        """Confirmed where results differ; in prose, where a quoted name resolves no more and the code is equal."""
         good, bad = code_of(case.good), code_of(case.bad)
         if good is not None and bad is not None and good.text == bad.text:
             return _in_prose(case, good, bad)
@@ -103,5 +109,5 @@ def _misnamed(response: str, code: Code, prompt: str) -> Iterator[Edit]:
 def _unknown(code: Code) -> list[Undefined]:
     """Names in the code that nothing defines and that are almost one of its own: no import is missing there."""
     own = defined(code)
-    found = (name for name in undefined(code) if name.certain and name.name not in sys.stdlib_module_names)
+    found = (name for name in undefined(code) if name.certain and name.name not in _IMPORTABLE)
     return [name for name in found if is_alike(name.name, own)]

@@ -76,10 +76,10 @@ def _finding(code: Code, edits: Proposal, reference: str, worse: str) -> Finding
     good, other = code_of(reference), code_of(worse)
     assert good is not None and other is not None
     for ours, node, theirs in zip(*(_assignments(item) for item in (code, good, other)), strict=True):
-        if any(good.start(node.value) <= edit.start < good.end(node.value) for edit in edits):
-            if ast.dump(node.value) != ast.dump(theirs.value):
-                explanation = f"`{code.source(ours)}` where the good answer has `{good.source(node)}`"
-                return Finding(True, explanation, code.start(ours.value), code.end(ours.value))
+        edited = any(good.start(node.value) <= edit.start < good.end(node.value) for edit in edits)
+        if edited and ast.dump(node.value) != ast.dump(theirs.value):
+            explanation = f"`{code.source(ours)}` where the good answer has `{good.source(node)}`"
+            return Finding(True, explanation, code.start(ours.value), code.end(ours.value))
     return Finding(True, "a list where the good answer has a better container")
 
 

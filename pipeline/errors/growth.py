@@ -25,6 +25,9 @@ FASTER = 1.5
 CALLS = 3
 """Tests whose inputs are made larger."""
 
+SCANNING = frozenset({"pop", "insert", "remove", "index", "count"})
+"""Methods of lists that look at, or move, all elements when they are given an argument."""
+
 COUNTER = """
 import sys as _kw_sys
 _kw_work = [0]
@@ -110,9 +113,8 @@ class _Counted(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.args:
-            if node.func.attr in ("pop", "insert", "remove", "index", "count"):
-                node.func.value = ast.Call(ast.Name("_kw_scan", ast.Load()), [node.func.value], [])
+        if isinstance(node.func, ast.Attribute) and node.args and node.func.attr in SCANNING:
+            node.func.value = ast.Call(ast.Name("_kw_scan", ast.Load()), [node.func.value], [])
         return node
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from pipeline.errors.answers import Code, blocks, functions, lines_of
+from pipeline.errors.loops import steps, while_loops
 from pipeline.errors.recursion import within
 from pipeline.errors.shapes import Kind, shape_of
 from pipeline.errors.signatures import Function, from_annotation, from_name, from_use
@@ -48,11 +49,19 @@ def swaps(code: Code) -> Iterator[tuple[ast.Name, str]]:
     for function in functions(code.tree):
         variables = _variables(code, function)
         kinds = {variable.name: variable.kind for variable in variables}
-        called = {node.func for node in ast.walk(function) if isinstance(node, ast.Call)}
-        for use in within(function):
-            if isinstance(use, ast.Name) and isinstance(use.ctx, ast.Load) and use.id in kinds and use not in called:
-                if use in code.parents:  # not inside an f-string
-                    yield from ((use, other) for other in _others(code, use, kinds[use.id], variables))
+        barred = _barred(function)
+        uses = (node for node in within(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+        for use in uses:
+            if use.id in kinds and use not in barred and use in code.parents:  # not inside an f-string
+                yield from ((use, other) for other in _others(code, use, kinds[use.id], variables))
+
+
+def _barred(function: Function) -> set[ast.AST]:
+    """What is called, and what brings a loop to its end: with another variable there it is another error."""
+    called = {node.func for node in ast.walk(function) if isinstance(node, ast.Call)}
+    loops = while_loops(function)
+    endings = [part for loop in loops for part in (loop.test, *steps(loop))]
+    return {*called, *(node for part in endings for node in ast.walk(part))}
 
 
 def _others(code: Code, use: ast.Name, kind: Kind, variables: list[Variable]) -> list[str]:
@@ -74,13 +83,7 @@ def _ancestors(code: Code, node: ast.AST) -> Iterator[ast.AST]:
 def _variables(code: Code, function: Function) -> list[Variable]:
     """Parameters and variables of known kind; not those of comprehensions, which end with them."""
     inside = list(within(function))
-    short = {
-        part.id
-        for node in inside
-        if isinstance(node, ast.comprehension)
-        for part in ast.walk(node.target)
-        if isinstance(part, ast.Name)
-    }
+    short = {part.id for node in inside if isinstance(node, ast.comprehension) for part in _names(node.target)}
     found: dict[str, Variable] = {}
     for argument in (*function.args.posonlyargs, *function.args.args):
         shape = from_annotation(argument.annotation) or from_use(function, argument.arg) or from_name(argument.arg)
@@ -91,6 +94,10 @@ def _variables(code: Code, function: Function) -> list[Variable]:
             owner = node if isinstance(node, ast.For) else code.parents.get(node, function)
             found.setdefault(name, Variable(name, kind, node.lineno, owner))
     return [item for item in found.values() if item.name not in {*short, "self", "cls", "_"} and item.kind != "any"]
+
+
+def _names(target: ast.expr) -> list[ast.Name]:
+    return [part for part in ast.walk(target) if isinstance(part, ast.Name)]
 
 
 def _bound(function: Function, statement: ast.stmt) -> Iterator[tuple[str, Kind]]:
