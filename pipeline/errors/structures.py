@@ -58,6 +58,9 @@ class Rewriter:
         self.uses = [node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == self.name]
         self.telling = 0
         """Uses that become slower: lookups in a loop."""
+        value = made.value
+        self.grows = isinstance(value, ast.SetComp) or (isinstance(value, ast.Call) and bool(value.args))
+        """Whether it holds more than what the program spells out."""
 
     def edit(self, start: int, end: int, new: str) -> Edit:
         return edit_at(self.code.answer, start, end, new, NAME)
@@ -154,7 +157,7 @@ def _attempt(rewriter: Rewriter, change: Change) -> tuple[Edit, ...]:
         return ()
     apart = all(left.end <= right.start for left, right in pairwise(edits))
     distinct = len({(edit.start, edit.end) for edit in edits}) == len(edits)
-    return tuple(edits) if apart and distinct and rewriter.telling else ()
+    return tuple(edits) if apart and distinct and rewriter.telling and rewriter.grows else ()
 
 
 def _loads(rewriter: Rewriter) -> list[ast.Name]:
@@ -170,6 +173,7 @@ def _set_to_list(rewriter: Rewriter) -> Iterator[Edit]:
             rewriter.lookup(use)
         elif called is not None and called[0] == "add" and isinstance(rewriter.parent(called[1]), ast.Expr):
             end = rewriter.code.end(called[1].func)
+            rewriter.grows = True
             yield rewriter.edit(end - len("add"), end, "append")
         else:
             yield from rewriter.wrapped(use, "set")
@@ -194,6 +198,7 @@ def _deque_to_list(rewriter: Rewriter) -> Iterator[Edit]:
     yield from _list_of(rewriter, rewriter.made.value)
     for use in _loads(rewriter):
         called = rewriter.method(use)
+        rewriter.grows |= called is not None and called[0] in ("append", "extend")
         if called is None or called[0] in ("append", "pop", "extend", "clear", "remove", "count", "index"):
             continue
         end = rewriter.code.end(called[1].func)
@@ -287,6 +292,7 @@ def _subscript(rewriter: Rewriter, node: ast.Subscript) -> Iterator[Edit]:
         raise Refused
     opening, key, value = code.end(node.value), code.source(node.slice), code.start(parent.value)
     bare = _key(rewriter, node.slice) != key
+    rewriter.grows = True
     rewriter.between(opening, code.start(node.slice), r"\[\s*")
     rewriter.between(code.end(node.slice), value, r"\s*\]\s*=\s*" if single else r"\s*\]\s*\+=\s*")
     before = "" if single else f"next({_search(rewriter, node.slice, node)}) + "
