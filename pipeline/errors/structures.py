@@ -79,6 +79,8 @@ class Rewriter:
     def wrapped(self, use: ast.Name, converter: str) -> Use:
         """`name` -> `set(name)`, where nobody keeps the container or changes it."""
         parent = self.parent(use)
+        if isinstance(parent, ast.Tuple) and isinstance(self.parent(parent), ast.Return):
+            parent = self.parent(parent)
         reads = isinstance(parent, ast.Call) and isinstance(parent.func, ast.Name) and parent.func.id in READING
         plain = isinstance(parent, ast.Return | ast.For | ast.comprehension | ast.Compare | ast.BinOp | CONDITIONS)
         if not reads and not plain:
