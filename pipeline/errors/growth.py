@@ -67,15 +67,15 @@ def kintsugi_work(name, arguments):
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How many times more work the larger input takes, of the good and of the bad program, and what of."""
+    """How many times more work the larger input takes, of the good and of the bad program; `is_more`: of the bad one."""
 
     good: float
     bad: float
-    function: str
+    is_more: bool
 
     @property
     def is_faster(self) -> bool:
-        return self.bad >= FASTER * self.good
+        return self.is_more and self.bad >= FASTER * self.good
 
 
 def compare_growth(good: str, bad: str, tests: Sequence[FunctionTest], execute: Execute) -> Growth | str:
@@ -91,8 +91,9 @@ def compare_growth(good: str, bad: str, tests: Sequence[FunctionTest], execute: 
         works = [_work(outcome) for outcome in (*small, *large)]
         if None not in works:
             a, b, c, d = (float(work or 1) for work in works)
-            found.append(Growth(c / a, d / b if d > c else 0.0, json.loads(calls[index].arguments)[0]))
-    return max(found, key=lambda growth: growth.bad / growth.good, default="no input could be made larger")
+            found.append(Growth(c / a, d / b, d > c))
+    order = sorted(found, key=lambda growth: (growth.is_more, growth.bad / growth.good))
+    return order[-1] if order else "no input could be made larger"
 
 
 def counted(program: str) -> str:

@@ -164,29 +164,21 @@ def _stores_name(node: ast.AST) -> bool:
 
 def _leads_away(loop: ast.While, inside: list[ast.AST], stored: set[str]) -> bool:
     """`while i < n: i -= 1`."""
-    test = loop.test
+    away = _away(loop.test, stored)
+    found = (constant_step(node) for node in inside if isinstance(node, ast.stmt))
+    moves = [step for step in found if step is not None and step[0] in stored]
+    stores = [node for node in inside if isinstance(node, ast.Name) and node.id in stored]
+    changes = sum(not isinstance(node.ctx, ast.Load) for node in stores)
+    return bool(away) and changes == len(moves) and all(direction * away > 0 for _, direction in moves)
+
+
+def _away(test: ast.expr, stored: set[str]) -> int:
+    """The direction in which the one number that changes keeps a comparison true; 0 where none does."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or len(stored) != 1:
-        return False
-    (name,) = stored
-    moves = [
-        step[1] for node in inside if isinstance(node, ast.stmt) and (step := constant_step(node)) and step[0] == name
-    ]
-    stores = [
-        node for node in inside if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
-    ]
-    if len(moves) != len(stores) or (_may_change(loop, inside) and not _is_number(test, name)):
-        return False
-    below = isinstance(test.ops[0], ast.Lt | ast.LtE)
-    if not below and not isinstance(test.ops[0], ast.Gt | ast.GtE):
-        return False
-    on_left = isinstance(test.left, ast.Name) and test.left.id == name
-    on_right = isinstance(test.comparators[0], ast.Name) and test.comparators[0].id == name
-    if on_left == on_right:
-        return False
-    away = -1 if below == on_left else 1
-    return all(move * away > 0 for move in moves)
-
-
-def _is_number(test: ast.Compare, name: str) -> bool:
-    """Whether the other side is a plain number or name, which changing a container does not touch."""
-    return all(isinstance(side, ast.Name | ast.Constant) for side in (test.left, *test.comparators))
+        return 0
+    sides = (test.left, test.comparators[0])
+    on_left, on_right = (isinstance(side, ast.Name) and side.id in stored for side in sides)
+    below, above = (isinstance(test.ops[0], kind) for kind in (ast.Lt | ast.LtE, ast.Gt | ast.GtE))
+    if on_left == on_right or below == above or not all(isinstance(side, ast.Name | ast.Constant) for side in sides):
+        return 0
+    return -1 if below == on_left else 1

@@ -187,9 +187,10 @@ def unresolved(answer: str, code: Code, prompt: str | None) -> list[Mention]:
 
 
 def _means_code(mention: Mention, own: set[str]) -> bool:
-    """A call, a name of several words, or one that is almost a name of the code."""
+    """A call, a name of several words, or one that is almost a name of the code. `O(n)` is none of them."""
+    called = mention.is_call and len(mention.name) > 1
     compound = "_" in mention.name.strip("_")
-    return mention.is_call or (compound and _shares_a_word(mention.name, own)) or is_alike(mention.name, own)
+    return called or (compound and _shares_a_word(mention.name, own)) or is_alike(mention.name, own)
 
 
 def _shares_a_word(name: str, own: set[str]) -> bool:

@@ -23,7 +23,7 @@ def from_humaneval(row: Row, id: str) -> QARecord:
     """``{task_id, prompt, canonical_solution, entry_point, test}`` as a record."""
     code = row["prompt"] + row["canonical_solution"]
     response = f"```python\n{code.strip()}\n```\n"
-    return QARecord(id, row["prompt"], response, SOURCE, tests_of(row["test"], row["entry_point"]))
+    return QARecord(id, row["prompt"], response, SOURCE, plain_calls(row["test"], row["entry_point"]))
 
 
 def read_humaneval(path: Path) -> list[QARecord]:
@@ -34,7 +34,7 @@ def read_humaneval(path: Path) -> list[QARecord]:
     return [from_humaneval(row, row["task_id"]) for row in rows]
 
 
-def tests_of(check: str, function: str) -> tuple[FunctionTest, ...]:
+def plain_calls(check: str, function: str) -> tuple[FunctionTest, ...]:
     """The plain calls among the asserts of ``def check(candidate)``, once each."""
     try:
         tree = ast.parse(check)

@@ -1,4 +1,4 @@
-"""Errors embedded in solutions that nobody here wrote, and proven by running: HumanEval, its own tests and made ones."""
+"""Errors embedded in solutions that nobody here wrote, proven by running: HumanEval, its own tests and made ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.errors.edge_inputs import is_edge_case
 from pipeline.errors.inputs import made_tests
 from pipeline.records import FunctionTest, QARecord
 from pipeline.sandbox.run import Execution, execute, passed, same_outcome
-from pipeline.sources.humaneval import from_humaneval, read_humaneval, tests_of
+from pipeline.sources.humaneval import from_humaneval, plain_calls, read_humaneval
 
 HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval.jsonl.gz"
 TRIED = 6
@@ -156,11 +156,11 @@ def check(candidate):
 
 
 def test_plain_asserts_become_tests() -> None:
-    assert tests_of(CHECK, "f") == (
+    assert plain_calls(CHECK, "f") == (
         FunctionTest.of("f", [1, -2.5], "a", expected=[1, [2]]),
         FunctionTest.of("f", {"a": [True]}, None, expected=None),
     )
-    assert tests_of("def check(", "f") == ()
+    assert plain_calls("def check(", "f") == ()
 
 
 def test_a_row_of_humanevals_shape_becomes_a_record() -> None:
