@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from pipeline.errors.answers import Code, code_of
+from pipeline.errors.answers import Code, code_of, functions
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.executions import compare, unrun
@@ -100,9 +100,10 @@ def _in_prose(case: Case, good: Code, bad: Code) -> Verification:
 def _misnamed(response: str, code: Code, prompt: str) -> Iterator[Edit]:
     """Quoted names of the code, as others that read alike."""
     own, taken = defined(code), words(response, prompt) | KNOWN
+    called = {function.name for function in functions(code.tree)}
     for mention in mentions(response):
         if mention.name in own:
-            for other in missing_names(mention.name, mention.is_call, taken):
+            for other in missing_names(mention.name, mention.name in called, taken):
                 yield edit_at(response, mention.start, mention.end, other, NAME)
 
 

@@ -67,7 +67,7 @@ def kintsugi_work(name, arguments):
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How many times more work the larger input takes, of the good and of the bad program; `is_more`: of the bad one."""
+    """How many times more work the larger input takes, of either program; `is_more`: it takes the bad one more."""
 
     good: float
     bad: float

@@ -202,9 +202,9 @@ def is_alike(name: str, own: set[str]) -> bool:
     return any(SequenceMatcher(None, name, other).ratio() >= ALIKE for other in own if len(other) > 2)
 
 
-def missing_names(name: str, is_call: bool, taken: set[str]) -> list[str]:
+def missing_names(name: str, is_function: bool, taken: set[str]) -> list[str]:
     """Names that read like this one and are not there."""
     parts = name.strip("_").split("_")
     turned = ["_".join([*parts[1:], parts[0]])] if len(parts) > 1 else []
-    added = [f"get_{name}", f"{name}_helper"] if is_call else [f"{name}_list", f"new_{name}"]
+    added = [f"get_{name}", f"{name}_helper"] if is_function else [f"{name}_list", f"new_{name}"]
     return [made for made in (*turned, *added) if made not in taken][:2]

