@@ -99,9 +99,12 @@ def _in_prose(case: Case, good: Code, bad: Code) -> Verification:
 
 def _misnamed(response: str, code: Code, prompt: str) -> Iterator[Edit]:
     """Quoted names of the code, as others that read alike."""
+    found = mentions(response)
+    if not found:
+        return
     own, taken = defined(code), words(response, prompt) | KNOWN
     called = {function.name for function in functions(code.tree)}
-    for mention in mentions(response):
+    for mention in found:
         if mention.name in own:
             for other in missing_names(mention.name, mention.name in called, taken):
                 yield edit_at(response, mention.start, mention.end, other, NAME)
