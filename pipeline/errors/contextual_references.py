@@ -17,7 +17,6 @@ from pipeline.errors.executions import compare, unrun
 from pipeline.errors.omitted_imports import Undefined, undefined
 from pipeline.errors.references import (
     KNOWN,
-    Mention,
     defined,
     is_alike,
     mentions,
@@ -77,9 +76,10 @@ class ContextualReferences:
         code = sound_code(response)
         if isinstance(code, str):
             return Unscored(code)
-        lost: list[Mention | Undefined] = [*unresolved(response, code, prompt), *_unknown(code)]
-        if lost:
-            return Finding(True, f"`{lost[0].name}` is nowhere in the code", lost[0].start, lost[0].end)
+        for missing in unresolved(response, code, prompt):
+            return Finding(True, f"`{missing.name}` is nowhere in the code", missing.start, missing.end)
+        for name in _unknown(code):
+            return Finding(True, f"nothing gives `{name.name}` a value", name.start, name.end)
         compared = compare_answers(response, reference)
         if isinstance(compared, Unscored):
             return compared

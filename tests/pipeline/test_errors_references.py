@@ -152,7 +152,7 @@ def test_names_that_are_nowhere(name: str) -> None:
 
 def test_a_misspelt_variable_is_a_wrong_reference_and_a_missing_import_is_none() -> None:
     found = REFERENCES.recognise(fenced(CODE.replace("return total", "return totall")))
-    assert isinstance(found, Finding) and found.present and found.explanation == "`totall` is nowhere in the code"
+    assert isinstance(found, Finding) and found.present and found.explanation == "nothing gives `totall` a value"
     for missing in ("deque", "math", "List"):
         code = f"lists = queue = 1\nmatch = {missing}\n" + CODE
         assert isinstance(REFERENCES.recognise(fenced(code)), Unscored), missing
