@@ -166,7 +166,7 @@ class Embed(NodeKind):
 
     name = "embed"
     product = "rows"
-    version = 2
+    version = 3
     Config = EmbedConfig
 
     def inputs(self, config: EmbedConfig) -> list[Reference]:

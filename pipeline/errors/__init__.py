@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pipeline.errors.base import ErrorType
 from pipeline.errors.base_cases import BaseCases
+from pipeline.errors.contextual_references import ContextualReferences
+from pipeline.errors.data_structures import DataStructures
 from pipeline.errors.edge_cases import EdgeCases
+from pipeline.errors.infinite_loops import InfiniteLoops
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
 from pipeline.errors.syntax_errors import SyntaxErrors
@@ -14,9 +17,12 @@ _KINDS: tuple[ErrorType, ...] = (
     OffByOne(),
     EdgeCases(),
     BaseCases(),
+    InfiniteLoops(),
+    DataStructures(),
     SyntaxErrors(),
     UnusedImports(),
     OmittedImports(),
+    ContextualReferences(),
 )
 
 ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in _KINDS}

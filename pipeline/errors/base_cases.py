@@ -1,7 +1,8 @@
 """Incorrect base case in recursion: the branch that ends it tests or gives the wrong thing, or is gone.
 
 Recognised relative to a good answer: the same tree but for a base case. A function that comes back on every path is
-recognised in the answer alone. A boundary of a base case that is off by one is both: an off-by-one error, and here.
+recognised in the answer alone. A boundary that is off by one (`n < 1` for `n <= 1`) is an off-by-one error wherever it
+stands, and none of these.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.errors.answers import Code, code_of, has_long_string, integer
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
-from pipeline.errors.boundaries import moved_number, operator_place
+from pipeline.errors.boundaries import SWAPPED, moved_number, operator_place
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.endless import endless
 from pipeline.errors.executions import compare, unrun
 from pipeline.errors.recursion import BaseCase, base_cases, recursions
-from pipeline.errors.trees import compare_answers
+from pipeline.errors.trees import BOUNDARIES, compare_answers
 from pipeline.errors.wrong_exits import WRITTEN, WRONG, compares, wrong_value
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
@@ -79,7 +80,7 @@ def _compared(response: str, reference: str | None) -> Finding | Unscored:
     compared = compare_answers(response, reference)
     if isinstance(compared, Unscored):
         return compared
-    wrong = [difference for difference in compared if difference.base_case]
+    wrong = [difference for difference in compared if difference.base_case and difference.kind != "boundary"]
     if len(wrong) > 1:
         return Unscored("the base case is another one than the good answer's, and may be right")
     if wrong:
@@ -101,9 +102,10 @@ def _comparisons(code: Code, node: ast.Compare) -> Iterator[Edit]:
     for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
         place = operator_place(code, left, right, WRITTEN.get(type(operator), ""))
         if place is not None:
-            yield from (edit_at(code.answer, *place, WRITTEN[wrong], NAME) for wrong in WRONG[type(operator)])
+            others = (wrong for wrong in WRONG[type(operator)] if {type(operator), wrong} not in BOUNDARIES)
+            yield from (edit_at(code.answer, *place, WRITTEN[other], NAME) for other in others)
     for side in sides:
-        if integer(side) is not None:
+        if integer(side) is not None and not any(type(operator) in SWAPPED for operator in node.ops):
             yield from moved_number(code, side, NAME)
 
 

@@ -6,13 +6,12 @@ Recognised relative to a good answer: the same tree without one of its guards.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pipeline.errors.answers import Code, code_of, has_long_string
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
+from pipeline.errors.edge_inputs import is_edge_case
 from pipeline.errors.executions import compare, unrun
 from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
 from pipeline.errors.trees import compare_answers
@@ -72,22 +71,6 @@ class EdgeCases:
         if missing:
             return Finding(True, missing[0].explanation, missing[0].start, missing[0].end)
         return Finding(False, "every guard of the good answer is there")
-
-
-def is_edge_case(test: FunctionTest) -> bool:
-    """Whether the call is refused, or an argument is empty, None, below two, or a single element (ERRORS.md)."""
-    if test.raises:
-        return True
-    arguments = json.loads(test.arguments)
-    return any(_is_edge(argument) for argument in arguments)
-
-
-def _is_edge(value: Any) -> bool:
-    if value is None:
-        return True
-    if isinstance(value, str | list | dict):
-        return len(value) < 2 or (isinstance(value, str) and not value.strip())
-    return not isinstance(value, bool) and value < 2
 
 
 def _without_guards(code: Code) -> Iterator[Edit]:

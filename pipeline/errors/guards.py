@@ -8,16 +8,18 @@ from __future__ import annotations
 import ast
 
 from pipeline.errors.answers import functions
+from pipeline.errors.recursion import recursions
 
 
-def opening_guards(tree: ast.AST) -> list[ast.If]:
+def opening_guards(tree: ast.Module) -> list[ast.If]:
     """`if ...: return/raise` where a function begins, and `if ...: continue` where a loop does, in order of position.
 
-    In a function that calls itself such a branch is a base case, which is another type's.
+    In a function that calls itself, or is called back, such a branch is a base case, which is another type's.
     """
     found: list[ast.If] = []
+    circular = {recursion.function for recursion in recursions(tree)}
     for function in functions(tree):
-        if not _calls_itself(function):
+        if function not in circular and not _calls_itself(function):
             found += _leading(function.body, ast.Return | ast.Raise)
             for node in ast.walk(function):
                 if isinstance(node, ast.For | ast.While):

@@ -14,7 +14,7 @@ from pyflakes import messages
 from pipeline.errors.answers import Code, code_of, program_of
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
-from pipeline.errors.imports import Import, bound, flagged
+from pipeline.errors.imports import Import, bound, flagged, with_comma
 from pipeline.records import FunctionTest
 from pipeline.sandbox.run import Execution
 from pipeline.spans import Edit, edit_at
@@ -126,13 +126,6 @@ def _omissions(code: Code, statement: Import, used: set[str]) -> Iterator[Edit]:
             yield edit_at(code.answer, *place, "", NAME)
         return
     for index, alias in enumerate(names):
-        start, end = _with_comma(code, names, index)
+        start, end = with_comma(code, names, index)
         if bound(alias) in used and "#" not in code.answer[start:end]:
             yield edit_at(code.answer, start, end, "", NAME)
-
-
-def _with_comma(code: Code, names: list[ast.alias], index: int) -> tuple[int, int]:
-    """One name of an import, with the comma and space that go with it."""
-    if index + 1 < len(names):
-        return code.start(names[index]), code.start(names[index + 1])
-    return code.end(names[index - 1]), code.end(names[index])

@@ -1,14 +1,16 @@
 """Compares an answer's syntax tree with the good answer's, and finds the ways in which they may differ.
 
 Names of local variables, docstrings, comments, annotations, imports and error messages are free. What is left must be
-equal but for boundaries that are off by one, guards that are missing and base cases that are wrong or missing; anything
-else makes two answers incomparable.
+equal but for boundaries that are off by one, guards that are missing, base cases that are wrong or missing, loops
+whose step or break is missing or turned about, and one variable in another's place; anything else makes two answers
+incomparable.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +19,7 @@ from pipeline.errors.base import Unscored
 from pipeline.errors.boundaries import bounds
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.guards import default_keyword, fallback, is_docstring, looked_up, opening_guards, plain_try
+from pipeline.errors.loops import OPPOSITE, breaks, steps, while_loops
 from pipeline.errors.recursion import Exits
 from pipeline.errors.wrong_exits import WRONG, is_wrong_value
 
@@ -28,7 +31,7 @@ IGNORED = frozenset({"ctx", "annotation", "returns", "type_comment", "kind"})
 
 BOUNDARIES = ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE})
 
-Kind = Literal["boundary", "guard", "base case"]
+Kind = Literal["boundary", "guard", "base case", "step", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Difference:
 
 
 Differences = list[Difference] | None
-"""None: the trees differ in more than boundaries, guards and base cases."""
+"""None: the trees differ in more than the kinds of difference that are known."""
 
 
 def compare_answers(response: str, reference: str | None) -> list[Difference] | Unscored:
@@ -72,14 +75,20 @@ class Comparison:
         self.bounds = {*bounds(good.nodes), *bounds(code.nodes)}
         self.guards = set(opening_guards(good.tree))
         self.exits = Exits(good.tree)
-        self.steps = 0
+        loops = while_loops(good.tree)
+        self.loop_steps = {node for loop in loops for node in (*steps(loop), *breaks(loop))}
+        self.variables = bound_names(good.tree) & bound_names(code.tree)
+        self.compared = 0
 
     def run(self) -> Differences:
-        return self.statements(self.good.tree.body, self.code.tree.body)
+        found = self.statements(self.good.tree.body, self.code.tree.body)
+        if found and len(found) > 1 and any(difference.kind == "reference" for difference in found):
+            return None  # another variable here and there is another program
+        return found
 
     def nodes(self, good: ast.AST, node: ast.AST) -> Differences:
-        self.steps += 1
-        if self.steps > MOST_STEPS:
+        self.compared += 1
+        if self.compared > MOST_STEPS:
             return None
         plain = self.same_kind(good, node)
         if plain is not None:
@@ -90,7 +99,30 @@ class Comparison:
             return [self.difference("guard", good, node)]
         if self.wrong_exit(good, node):
             return [self.difference("base case", good, node)]
+        if good in self.loop_steps and self.is_turned(good, node):
+            return [self.difference("step", good, node)]
+        if self.is_other_variable(good, node):
+            return [self.difference("reference", good, node)]
         return None
+
+    def is_turned(self, good: ast.AST, node: ast.AST) -> bool:
+        """`i -= 1` for `i += 1`, `i - 1` for `i + 1`."""
+        if isinstance(good, ast.AugAssign) and isinstance(node, ast.AugAssign):
+            turned = OPPOSITE.get(type(good.op)) is type(node.op)
+            return turned and self.elements([good.target, good.value], [node.target, node.value]) == []
+        if not isinstance(good, ast.Assign) or not isinstance(node, ast.Assign):
+            return False
+        left, right = good.value, node.value
+        if not isinstance(left, ast.BinOp) or not isinstance(right, ast.BinOp):
+            return False
+        turned = OPPOSITE.get(type(left.op)) is type(right.op)
+        pairs = [*good.targets, left.left, left.right], [*node.targets, right.left, right.right]
+        return turned and self.elements(*pairs) == []
+
+    def is_other_variable(self, good: ast.AST, node: ast.AST) -> bool:
+        if not isinstance(good, ast.Name) or not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
+            return False
+        return {good.id, node.id} <= self.variables
 
     def same_kind(self, good: ast.AST, node: ast.AST) -> Differences:
         if type(good) is not type(node):
@@ -117,7 +149,7 @@ class Comparison:
             return self.elements(good, value)
         return [] if type(good) is type(value) and good == value else None
 
-    def elements(self, good: list[object], values: list[object]) -> Differences:
+    def elements(self, good: Sequence[object], values: Sequence[object]) -> Differences:
         if len(good) != len(values):
             return None
         found: list[Difference] = []
@@ -209,6 +241,9 @@ class Comparison:
             elif left[0] in self.guards:
                 found.append(self.missing("guard", left[0], whole, right))
                 left = left[1:]
+            elif left[0] in self.loop_steps:
+                found.append(self.missing("step", left[0], whole, right))
+                left = left[1:]
             elif (attempt := plain_try(left[0])) is not None:
                 rest = self.statements([*attempt.body, *left[1:]], right, whole)
                 return None if rest is None else [*found, self.missing("guard", attempt, whole, right), *rest]
@@ -237,7 +272,14 @@ class Comparison:
     def difference(self, kind: Kind, good: ast.AST, node: ast.AST) -> Difference:
         here, there = self.code.source(node), self.good.source(good)
         explanation = f"`{here}` where the good answer has `{there}`"
-        return Difference(kind, explanation, self.code.start(node), self.code.end(node), good in self.exits)
+        own = kind not in ("step", "reference") and good in self.exits
+        return Difference(kind, explanation, self.code.start(node), self.code.end(node), own)
+
+
+def bound_names(tree: ast.AST) -> set[str]:
+    """Parameters and variables, wherever in the program."""
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return stored | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
 
 
 def _expression(node: ast.AST) -> ast.expr | None:

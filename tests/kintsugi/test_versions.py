@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extra_rows import extra_rows
 
 from eval.generate import BATCH_ROWS
 from eval.nodes import GenerateConfig
@@ -39,23 +40,26 @@ from training.worker import learning_rate
 
 PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
-    "embed": (2, "b17756ebf8d53aa87f68"),
+    "embed": (3, "b17756ebf8d53aa87f68"),
     "annotate": (2, "84b8660b718e6b0a4859"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (3, "1e63ea0097856c4dd9ca"),
-    "compare": (4, "4b9cfcbca5d8573b1677"),
+    "score": (4, "7ea745d7b086e45e2d88"),
+    "compare": (4, "765934aa5dbd3231db92"),
 }
 
 TYPE_PINS = {
     "off-by-one-errors": "c5de1adf4f654e867bb4",
     "improper-handling-of-edge-cases": "66393d6af3d62d6450e0",
-    "incorrect-base-case-in-recursion": "f034d0152d017bc124b3",
+    "incorrect-base-case-in-recursion": "92e6db7ae17453c0b691",
+    "infinite-loops": "e1f32404c5b2b4201f28",
+    "incorrect-data-structure-choice": "1ed1e345f7a38a77acd9",
     "minor-syntax-errors": "6fd67a033cd4d7045a26",
     "unused-imports": "5dd7c4dd1f142cdfc779",
     "omitting-necessary-imports": "ad0c8a2d6772d0748968",
+    "incorrect-contextual-references": "ef690935a0e05e79fc39",
 }
 """What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
 
@@ -198,7 +202,7 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
 
 @pytest.mark.parametrize("name", TYPE_PINS)
 def test_what_an_error_type_makes_changes_only_with_the_version_of_embed(name: str) -> None:
-    fitting = [row for row in rows() if ERROR_TYPES[name].propose(row.response)][:3]
+    fitting = [row for row in (*rows(), *extra_rows()) if ERROR_TYPES[name].propose(row.response)][:3]
     made = content_key([record.to_row() for record in EmbedStage((name,), 0)(fitting)[0]])
     assert made == TYPE_PINS[name], "raise the version of embed and pin this hash"
 

@@ -103,6 +103,24 @@ def f({name}, other=None):
 {tab}{tab}limit += 1  # {name} {text}
 {tab}return Counter(again[1:]), '{text}', {name}[0] if {name} else None, re.sub('{text}', '', '')
 
+def walk(graph, {name}):
+{tab}queue = deque([{name}])
+{tab}seen = set()
+{tab}kept = {{*graph}}
+{tab}memo = {{}}
+{tab}first = 0
+{tab}last = {number}
+{tab}while queue and first <= last:
+{tab}{tab}item = queue.popleft()
+{tab}{tab}first += 1
+{tab}{tab}last = last - 1  # {text}
+{tab}{tab}if item in seen or first in kept:
+{tab}{tab}{tab}break
+{tab}{tab}seen.add(item); x = '{text}'
+{tab}{tab}kept.add(item)
+{tab}{tab}memo[item] = memo.get(item, first)
+{tab}return first + last, memo, '🎉'
+
 class Tree:
 {tab}def depth(self, {name}):
 {tab}{tab}if {name} is None or {name} == {number}: return {number} # 🎉

@@ -10,7 +10,9 @@ from pipeline import spans
 from pipeline.errors.answers import code_of
 from pipeline.errors.base import Case, Finding, Unscored, Verification
 from pipeline.errors.base_cases import BaseCases
+from pipeline.errors.edge_cases import EdgeCases
 from pipeline.errors.endless import endless
+from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.recursion import base_cases, recursions
 from pipeline.records import FunctionTest
 from pipeline.sandbox.run import execute
@@ -87,9 +89,11 @@ GONE = "def f(n):\n    return f(n - 1) * 3\n"
 
 
 def test_a_base_case_is_spoilt_in_its_test_its_value_or_altogether() -> None:
-    test = [("<=", "<"), ("<=", "=="), ("0", "-1"), ("0", "1")]
     gone = ("    if n <= 0:\n        return 1\n", "")
-    assert proposed(POWER) == [gone, *test, ("1", "0"), ("1", "2")]
+    assert proposed(POWER) == [gone, ("<=", "=="), ("1", "0"), ("1", "2")]
+    assert proposed(POWER.replace("<=", "==")) == [
+        (gone[0].replace("<=", "=="), ""), ("==", "!="), ("0", "-1"), ("0", "1"), ("1", "0"), ("1", "2"),
+    ]  # fmt: skip
     assert broken(POWER)[0] == GONE
     assert proposed(POWER.replace("\n", "\r\n"))[0] == (gone[0].replace("\n", "\r\n"), "")
 
@@ -236,6 +240,19 @@ def test_a_wrong_value_is_a_difference_and_an_equivalent_test_is_none() -> None:
 
 
 # Recognition
+
+
+def test_a_boundary_that_is_off_by_one_is_no_other_error() -> None:
+    bad = POWER.replace("<=", "<")
+    assert recognised(bad, POWER) == Finding(False, "every base case is the good answer's")
+    assert OffByOne().recognise(fenced(bad), reference=fenced(POWER)).present  # type: ignore[union-attr]
+
+
+def test_a_guard_of_mutual_recursion_is_a_base_case() -> None:
+    bad = MUTUAL.replace("    if n == 0:\n        return True\n", "")
+    assert recognised(bad, MUTUAL).present  # type: ignore[union-attr]
+    assert EdgeCases().propose(fenced(MUTUAL)) == []
+    assert not EdgeCases().recognise(fenced(bad), reference=fenced(MUTUAL)).present  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 
 from pipeline import spans
-from pipeline.errors import ERROR_TYPES
+from pipeline.errors import (
+    ERROR_TYPES,
+    base_cases,
+    contextual_references,
+    edge_cases,
+    infinite_loops,
+    off_by_one,
+    omitted_imports,
+    syntax_errors,
+    unused_imports,
+)
 from pipeline.errors.answers import code_of
 from pipeline.errors.base import Case, Finding, Unscored, Verification
-from pipeline.errors.edge_cases import EdgeCases, is_edge_case
+from pipeline.errors.edge_cases import EdgeCases
+from pipeline.errors.edge_inputs import is_edge_case
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
 from pipeline.records import FunctionTest
@@ -42,7 +53,7 @@ def proposed(kind: str, code: str) -> list[tuple[str, str]]:
 def broken(kind: str, code: str) -> list[str]:
     """The program after each proposed edit."""
     answer = fenced(code)
-    made = [spans.apply([edit], answer) for (edit,) in ERROR_TYPES[kind].propose(answer)]
+    made = [spans.apply(edits, answer) for edits in ERROR_TYPES[kind].propose(answer)]
     return [bad.removeprefix("Sure 🎉\n\n```python\n").removesuffix("```\nDone.\n") for bad in made]
 
 
@@ -55,7 +66,9 @@ def recognised(kind: str, code: str, reference: str | None = None) -> Finding | 
     return ERROR_TYPES[kind].recognise(fenced(code), reference=fenced(reference) if reference is not None else None)
 
 
-OFF, EDGE, BASE, SYNTAX, UNUSED, IMPORT = ERROR_TYPES
+OFF, EDGE, BASE = off_by_one.NAME, edge_cases.NAME, base_cases.NAME
+LOOPS, REFERENCES = infinite_loops.NAME, contextual_references.NAME
+SYNTAX, UNUSED, IMPORT = syntax_errors.NAME, unused_imports.NAME, omitted_imports.NAME
 F = FunctionTest.of
 
 
@@ -352,6 +365,10 @@ def test_what_a_star_import_may_give_is_unscored() -> None:
 def test_an_error_of_one_type_is_not_taken_for_another() -> None:
     code = "import math\ndef f(xs):\n    if not xs:\n        return 0\n    return math.prod(xs[1:])\n"
     code += "def g(n):\n    if n == 0:\n        return 1\n    return n * g(n - 1)\n"
+    code += (
+        "def h(xs):\n    i, seen = 0, 1\n    known = set()\n    while i < len(xs):\n        if xs[i] not in known:\n"
+    )
+    code += "            known.add(xs[i])\n            seen += i\n        i += 1\n    return seen\n"
     for kind in ERROR_TYPES:
         for bad in broken(kind, code):
             present = {other for other in ERROR_TYPES if getattr(recognised(other, bad, code), "present", None)}
@@ -369,13 +386,13 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
         for name, kind in ERROR_TYPES.items():
             alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
             assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
-            for (edit,) in kind.propose(answer)[: MOST_EDITS[kind.level]]:
-                bad = spans.apply([edit], answer)
-                if (row["task_id"], edit.start, name) == STILL_COMPILES:
+            for edits in kind.propose(answer)[: MOST_EDITS[kind.level]]:
+                bad = spans.apply(edits, answer)
+                if (row["task_id"], edits[0].start, name) == STILL_COMPILES:
                     continue
-                assert (code_of(bad) is None) == (name == SYNTAX), (row["task_id"], edit)
-                assert spans.apply(spans.inverse([edit], answer), bad) == answer
-                assert kind.recognise(bad, reference=answer).present, (row["task_id"], edit)  # type: ignore[union-attr]
+                assert (code_of(bad) is None) == (name == SYNTAX), (row["task_id"], edits)
+                assert spans.apply(spans.inverse(edits, answer), bad) == answer
+                assert kind.recognise(bad, reference=answer).present, (row["task_id"], edits)  # type: ignore[union-attr]
                 found[name] += 1
-    assert len(rows) == 164 and found[BASE] > 10 and found[OFF] > 500
-    assert min(found[name] for name in ERROR_TYPES if name != BASE) > 30
+    assert len(rows) == 164 and found[BASE] > 10 and found[LOOPS] > 15 and found[OFF] > 500 and found[REFERENCES] > 500
+    assert min(found[name] for name in (EDGE, SYNTAX, UNUSED, IMPORT)) > 30

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import sys
 
+from extra_rows import extra_rows
+
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import ErrorType, Finding
 from pipeline.records import CorruptionRecord, QARecord
@@ -21,7 +23,7 @@ HEAD = """# Error types
 
 Each type is one module under `pipeline/errors/`. It **embeds** (proposes edits in code points; the text is spliced, a
 parser only says where), **verifies** (is the error really there?) and **recognises** (does an answer have it, and
-where?). An `embed` node takes `error_types:`; left out, all six are used, and the manifest lists them. A row gets one
+where?). An `embed` node takes `error_types:`; left out, all are used, and the manifest lists them. A row gets one
 error. Types that few rows have a place for are drawn first, so that the types come out nearly even.
 
 | type | what it changes | verified | recognised |
@@ -30,9 +32,15 @@ error. Types that few rows have a place for are drawn first, so that the types c
 | `improper-handling-of-edge-cases` | an opening guard, a `try`, or a fallback goes | by running | relative |
 | `incorrect-base-case-in-recursion` | the first base case: its test, its value, or all of it | by running | relative; \
 without any base case: absolute |
+| `infinite-loops` | the step or a `break` of a `while` goes, or a step turns about | by running: the CPU limit | \
+absolute where nothing ends a loop, and with tests; relative |
+| `incorrect-data-structure-choice` | a set, deque or dictionary becomes a list | by running: equal results, \
+work grows faster | relative |
 | `minor-syntax-errors` | a colon, bracket, quote or indentation goes, `==` becomes `=` | `compile()` | absolute |
 | `unused-imports` | an import that nothing refers to is added | pyflakes, and equal results | absolute |
 | `omitting-necessary-imports` | an import, or one of its names, goes | pyflakes, and a NameError | absolute |
+| `incorrect-contextual-references` | a variable in another's place; in prose, a quoted name that is not there | by \
+running; prose against the code's names | relative; names that are nowhere: absolute |
 
 *Absolute* recognisers need the answer alone. *Relative* ones compare with the good answer to the same prompt: the
 same tree but for this. Where they cannot tell, the answer is unscored, which is not zero: no good answer, another way
@@ -40,32 +48,47 @@ of solving it, or Python that does not compile. An answer counts as not compilin
 Python does not, so one sound block never speaks for a broken one; console transcripts and indented pieces of a class
 are left out. What an untagged broken block was nobody knows, so syntax errors are embedded in tagged blocks only.
 
-A boundary of a base case that is off by one is both an off-by-one error and an incorrect base case, and both
-recognisers say so; so is a guard of mutually recursive functions that is missing. Recursion is looked for by name as
+An error has one type. A boundary that is off by one (`n < 1` for `n <= 1`) is an off-by-one error wherever it stands; a
+guard of functions that call each other is a base case. Recursion is looked for by name as
 Python resolves it, through `self` and the class in methods, in nested functions, and in circles of several functions.
 
-The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0);
-`tests/pipeline/test_errors_page.py` holds that they still are.
+What one error takes may be several edits: `set()` becomes `[]`, and each `add` an `append`. How fast work grows is
+counted, not timed: lines executed, the comparisons of `x in list`, the elements that `pop(0)` moves, on inputs of 24
+and 96 elements made from the tests'. Whether a loop ends only a run can tell, but for loops that nothing can end; so
+with tests the recogniser of infinite loops runs an answer that has a `while` and differs from the good one.
+
+Where a row has no tests, `pipeline/errors/inputs.py` makes some for the functions at the top level of a good answer:
+from the calls that docstrings and prose show, from annotations, defaults, use and names of the parameters, and from
+the constants of the code; typical values, edge cases, and mutations that keep a value's type. Kept are inputs on
+which the function gives plain JSON, or raises what it says it raises; gives the same when it is called again, and in
+another process in another order; and leaves its arguments alone. The sandbox fixes the order of sets, so a result
+that depends on it counts as stable.
+
+The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0), or, where it has none,
+of `tests/support/extra_rows.py`; `tests/pipeline/test_errors_page.py` holds that they still are.
 """
 
 
 def page() -> str:
-    rows = build(ROWS, 0)
+    rows = [*build(ROWS, 0), *extra_rows()]
     return "\n".join([HEAD, *(_section(kind, rows) for kind in ERROR_TYPES.values())])
 
 
 def _section(kind: ErrorType, rows: list[QARecord]) -> str:
     made = _first(kind, rows)
     pair = annotate(made)
-    (chosen,), (rejected,) = pair.chosen_spans, pair.rejected_spans
+    places = zip(pair.chosen_spans, pair.rejected_spans, strict=True)
     found = kind.recognise(made.rejected, reference=made.response, tests=made.tests)
     assert isinstance(found, Finding) and found.present
     return "\n".join([
         f"## {kind.name}\n",
         f"> {made.prompt}\n",
         f"```diff\n{_difference(made)}\n```\n",
-        f"- chosen span `[{chosen.start}, {chosen.end})` {_shown(chosen.text)}, "
-        f"rejected span `[{rejected.start}, {rejected.end})` {_shown(rejected.text)}",
+        *(
+            f"- chosen span `[{chosen.start}, {chosen.end})` {_shown(chosen.text)}, "
+            f"rejected span `[{rejected.start}, {rejected.end})` {_shown(rejected.text)}"
+            for chosen, rejected in places
+        ),
         f"- verified {made.edits[0].level}: {made.edits[0].evidence}",
         f"- recognised at `[{found.start}, {found.end})`: {found.explanation}\n",
     ])  # fmt: skip

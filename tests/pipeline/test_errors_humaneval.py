@@ -1,0 +1,176 @@
+"""Errors embedded in solutions that nobody here wrote, proven by running: HumanEval, its own tests and made ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pipeline import spans
+from pipeline.errors import ERROR_TYPES, edge_cases, infinite_loops, off_by_one
+from pipeline.errors.answers import code_of, program_of
+from pipeline.errors.base import Case, Execute, Proposal
+from pipeline.errors.edge_inputs import is_edge_case
+from pipeline.errors.inputs import made_tests
+from pipeline.records import FunctionTest, QARecord
+from pipeline.sandbox.run import Execution, execute, passed, same_outcome
+from pipeline.sources.humaneval import from_humaneval, plain_calls, read_humaneval
+
+HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval.jsonl.gz"
+TRIED = 6
+"""Sites of one type tried on one row."""
+
+needs_data = pytest.mark.skipif(
+    not HUMANEVAL.exists(), reason="../shared/data/humaneval.jsonl.gz is not in this checkout"
+)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row with one confirmed error in it, and the tests that confirm it."""
+
+    row: QARecord
+    kind: str
+    bad: str
+    edits: Proposal
+    tests: tuple[FunctionTest, ...]
+
+
+def remembered() -> Execute:
+    known: dict[tuple[str, tuple[FunctionTest, ...]], Execution] = {}
+
+    def run(code: str, tests: Sequence[FunctionTest]) -> Execution:
+        key = code, tuple(tests)
+        if key not in known:
+            known[key] = execute(code, tests)
+        return known[key]
+
+    return run
+
+
+def break_row(row: QARecord, tests: tuple[FunctionTest, ...], kind: str, run: Execute) -> Broken | None:
+    """The first of some sites, in a drawn order, whose error is confirmed."""
+    proposals = ERROR_TYPES[kind].propose(row.response, row.prompt)
+    Random(f"0:{row.id}:{kind}").shuffle(proposals)
+    for edits in proposals[:TRIED]:
+        bad = spans.apply(edits, row.response)
+        seen = ERROR_TYPES[kind].verify(Case(row.prompt, row.response, bad, edits, tests), run)
+        if seen.confirmed:
+            assert seen.level == "executed"
+            return Broken(row, kind, bad, edits, tests)
+    return None
+
+
+def check(broken: Broken) -> None:
+    """Run both answers again: the good one passes, the bad one shows its difference; spans are exact."""
+    row, bad = broken.row, broken.bad
+    good = execute(program_of(row.response), broken.tests)
+    assert passed(good, broken.tests), row.id
+    wrong = execute(program_of(bad), broken.tests)
+    different = [
+        test
+        for test, left, right in zip(broken.tests, good.outcomes, wrong.outcomes, strict=False)
+        if not same_outcome(left, right)
+    ]
+    if broken.kind == infinite_loops.NAME:
+        assert wrong.status == "cpu-limit", row.id
+    else:
+        assert different, row.id
+    if broken.kind == edge_cases.NAME:
+        assert any(is_edge_case(test) for test in different), row.id
+    chosen, rejected = spans.spans_of(broken.edits, row.response)
+    assert all(row.response[span.start : span.end] == span.text for span in chosen)
+    assert all(bad[span.start : span.end] == span.text for span in rejected)
+    assert spans.apply(spans.inverse(broken.edits, row.response), bad) == row.response
+
+
+def break_all(rows: Sequence[QARecord], *kinds: str) -> dict[str, list[Broken]]:
+    found: dict[str, list[Broken]] = {kind: [] for kind in kinds}
+    for row in rows:
+        run = remembered()
+        tests = tuple(dict.fromkeys((*row.tests, *made_tests(row.response, run))))
+        assert passed(run(program_of(row.response), tests), tests), f"{row.id}: the good answer fails"
+        for kind in kinds:
+            broken = break_row(row, tests, kind, run)
+            if broken is not None:
+                check(broken)
+                found[kind].append(broken)
+    return found
+
+
+@cache
+def rows() -> list[QARecord]:
+    return read_humaneval(HUMANEVAL)
+
+
+@needs_data
+def test_every_row_is_read_with_its_plain_asserts() -> None:
+    assert len(rows()) == 164 and all(code_of(row.response) is not None for row in rows())
+    assert sum(bool(row.tests) for row in rows()) >= 140
+    first = rows()[0].tests[0]
+    assert first.function == "has_close_elements" and first.expected == "true"
+
+
+@needs_data
+def test_some_humaneval_rows_break_and_show_it() -> None:
+    found = break_all([rows()[0], rows()[47]], off_by_one.NAME, edge_cases.NAME)
+    assert len(found[off_by_one.NAME]) >= 1
+
+
+@needs_data
+@pytest.mark.extensive
+def test_humaneval_breaks_as_promised(record_property: pytest.RecordProperty) -> None:
+    guarded = [row for row in rows() if ERROR_TYPES[edge_cases.NAME].propose(row.response, row.prompt)]
+    found = break_all(rows(), off_by_one.NAME, edge_cases.NAME, infinite_loops.NAME)
+    figures = {kind: len(broken) for kind, broken in found.items()}
+    print(f"{figures} of {len(rows())} rows; {len(guarded)} have a guard, a try or a fallback")
+    record_property("figures", figures)
+    assert figures[off_by_one.NAME] >= 60
+    assert figures[edge_cases.NAME] >= 20
+    assert figures[infinite_loops.NAME] >= 7
+
+
+CHECK = """
+METADATA = {}
+
+def check(candidate):
+    helper = 3
+    assert candidate([1, -2.5], "a") == (1, [2]), "why"
+    assert None is candidate({"a": [True]}, None)
+    assert candidate(helper) == 1
+    assert candidate((1, 2)) == 1
+    assert candidate({1: 2}) == 1
+    assert candidate(1) == {2}
+    assert abs(candidate(1) - 2) < 1e-6
+    assert candidate(x=1) == 2
+    assert other(1) == 2
+    assert True
+    for _ in range(3):
+        assert candidate(1) == 4
+    assert candidate([1, -2.5], "a") == (1, [2])
+"""
+
+
+def test_plain_asserts_become_tests() -> None:
+    assert plain_calls(CHECK, "f") == (
+        FunctionTest.of("f", [1, -2.5], "a", expected=[1, [2]]),
+        FunctionTest.of("f", {"a": [True]}, None, expected=None),
+    )
+    assert plain_calls("def check(", "f") == ()
+
+
+def test_a_row_of_humanevals_shape_becomes_a_record() -> None:
+    row = {
+        "task_id": "HumanEval/x",
+        "prompt": 'def f(n):\n    """Half."""\n',
+        "canonical_solution": "    return n // 2\n",
+        "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate(4) == 2\n",
+    }
+    record = from_humaneval(row, row["task_id"])
+    assert program_of(record.response) == 'def f(n):\n    """Half."""\n    return n // 2\n'
+    assert record.tests == (FunctionTest.of("f", 4, expected=2),) and record.prompt == row["prompt"]
