@@ -5,8 +5,14 @@ from __future__ import annotations
 from pipeline.errors.base import ErrorType
 from pipeline.errors.base_cases import BaseCases
 from pipeline.errors.edge_cases import EdgeCases
+from pipeline.errors.formatting import PoorFormatting
+from pipeline.errors.inconsistent_terms import InconsistentTerms
+from pipeline.errors.incorrect_explanations import IncorrectExplanations
+from pipeline.errors.irrelevant import IrrelevantInformation
+from pipeline.errors.misleading_comments import MisleadingComments
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
+from pipeline.errors.redundant import RedundantInformation
 from pipeline.errors.syntax_errors import SyntaxErrors
 from pipeline.errors.unused_imports import UnusedImports
 
@@ -17,6 +23,12 @@ _KINDS: tuple[ErrorType, ...] = (
     SyntaxErrors(),
     UnusedImports(),
     OmittedImports(),
+    MisleadingComments(),
+    IncorrectExplanations(),
+    IrrelevantInformation(),
+    RedundantInformation(),
+    InconsistentTerms(),
+    PoorFormatting(),
 )
 
 ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in _KINDS}

@@ -1,0 +1,128 @@
+"""Irrelevant information: a paragraph that has nothing to do with the question or the answer.
+
+Recognised in the answer alone, by similarity: a paragraph that shares next to no word with the rest of the answer, the
+prompt or the language of programming. What a good answer says as well does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from zlib import crc32
+
+from pipeline.errors.asides import ASIDES, COMPUTING
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.prose import Passage, Prose, fenced_code, prose_of
+from pipeline.records import FunctionTest
+from pipeline.spans import Edit, apply
+
+NAME = "irrelevant-information"
+
+RELATED = 0.15
+"""The share of a paragraph's content words that are known, below which it counts as irrelevant; see `docs/errors.md`."""
+
+FEWEST_WORDS = 4
+"""Content words without which nothing can be said about a paragraph."""
+
+PER_PLACE = 6
+"""Sentences proposed for one place. Which ones depends on the answer, so all of them come up over many rows."""
+
+_WORD = re.compile("[A-Za-z]{2,}")
+_STOP = frozenset(
+    """a about above after again all almost along also always am an and another any are as at be because been before
+    being below between both but by can cannot come could did do does doing done down during each ever every few for
+    from had has have he her here hers him his how i if in into is it its itself just many may me might mine more most
+    much must my near never no nor not now of off often on once only onto or other our out over own per perhaps quite
+    rather same shall she should so some soon such than that the their them then there these they this those though
+    through till to too toward under up upon us very was we well were what when where whether which while who whom why
+    will with within without would yet you your""".split()
+)
+
+
+class IrrelevantInformation:
+    """Puts a paragraph on something else after a paragraph of the answer."""
+
+    name: str = NAME
+    level: Level = "by construction"
+
+    def propose(self, response: str, prompt: str = "") -> list[Proposal]:
+        prose = prose_of(response)
+        places = [passage.end for passage in prose.passages if passage.kind == "paragraph" and not passage.depth]
+        if not places:
+            return []
+        known, gap = _stems(response) | _stems(prompt), prose.line_break * 2
+        fresh = [aside for aside, stems in _aside_stems() if stems.isdisjoint(known)]
+        first = crc32(response.encode(errors="replace"))
+        return [
+            (Edit(at, at, "", gap + fresh[(first + index * PER_PLACE + more) % len(fresh)], NAME),)
+            for index, at in enumerate(places)
+            for more in range(min(PER_PLACE, len(fresh)))
+        ]
+
+    def verify(self, case: Case, execute: Execute | None) -> Verification:
+        """Confirmed where one paragraph is added that is related to neither prompt nor answer; the code is unchanged."""
+        if fenced_code(case.good) != fenced_code(case.bad):
+            return Verification(False, self.level, "the code is different")
+        if len(case.edits) != 1 or case.edits[0].old or apply(case.edits, case.good) != case.bad:
+            return Verification(False, self.level, "something else than one insertion is different")
+        share = _share(case.edits[0].new, _stems(case.good) | _stems(case.prompt) | _COMPUTING)
+        if share is None or share >= RELATED:
+            return Verification(False, self.level, "what is added has to do with the rest, or says too little")
+        return Verification(True, self.level, f"{share:.0%} of its words have to do with prompt and answer")
+
+    def recognise(
+        self,
+        response: str,
+        *,
+        reference: str | None = None,
+        tests: Sequence[FunctionTest] | None = None,
+        prompt: str | None = None,
+    ) -> Finding | Unscored:
+        prose = prose_of(response)
+        allowed = {" ".join(prose_of(reference).words(p)) for p in prose_of(reference).passages} if reference else set()
+        known = _stems(prompt or "") | _stems(reference or "") | _COMPUTING
+        for index, passage in enumerate(prose.passages):
+            if passage.kind == "heading" or " ".join(prose.words(passage)) in allowed:
+                continue
+            share = _share(prose.text(passage), known | _around(prose, index))
+            if share is not None and share < RELATED:
+                why = f"{share:.0%} of its words have to do with the rest, under {RELATED:.0%}"
+                return Finding(True, why, passage.start, passage.end)
+        return Finding(False, "every paragraph has to do with the rest")
+
+
+def _around(prose: Prose, index: int) -> frozenset[str]:
+    """The words of the answer without one passage."""
+    passage: Passage = prose.passages[index]
+    return _stems(prose.answer[: passage.start]) | _stems(prose.answer[passage.end :])
+
+
+def _share(text: str, known: frozenset[str]) -> float | None:
+    """The share of a text's content words that are known; None where it has too few of them."""
+    stems = _stems(text)
+    return len(stems & known) / len(stems) if len(stems) >= FEWEST_WORDS else None
+
+
+def _stems(text: str) -> frozenset[str]:
+    """The content words of a text, code included, each in one form."""
+    return frozenset(stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOP)
+
+
+@cache
+def _aside_stems() -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((aside, _stems(aside)) for aside in ASIDES)
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """A word without its most common endings; crude, but the same for all of its forms in most cases."""
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)] + instead
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
+_ENDINGS = (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("ly", ""), ("e", ""))
+_COMPUTING = frozenset(map(stem, COMPUTING))
