@@ -75,8 +75,8 @@ class PoorFormatting:
         if reference is None or len(reference) > LONGEST or _said(reference) != _said(response):
             return Finding(False, "fences are closed, code is fenced and marks are whole")
         before, after = _structure(reference), _structure(response)
-        if sum(after.values()) >= sum(before.values()):
-            return Finding(False, "the structure is the good answer's")
+        if not before - after:
+            return Finding(False, "the structure is the good answer's, or has more to it")
         return Finding(True, f"the Markdown parser sees {_described(before, after)}")
 
 

@@ -31,12 +31,15 @@ PER_PLACE = 6
 _WORD = re.compile("[A-Za-z]{2,}")
 _STOP = frozenset(
     """a about above after again all almost along also always am an and another any are as at be because been before
-    being below between both but by can cannot come could did do does doing done down during each ever every few for
-    from had has have he her here hers him his how i if in into is it its itself just many may me might mine more most
-    much must my near never no nor not now of off often on once only onto or other our out over own per perhaps quite
-    rather same shall she should so some soon such than that the their them then there these they this those though
-    through till to too toward under up upon us very was we well were what when where whether which while who whom why
-    will with within without would yet you your""".split()
+    being below best between both but by can cannot come common could did do does doing done down during each even
+    ever every few for from gave get gets give given gives had has have he help helps her here hers him his how i
+    if in into is it its itself just keep keeps large larger largest last later leave leaves leaving left long
+    longer low lower made make makes many may me might mine more most move moving much must my near never no nor
+    not now of off often old older oldest on once only onto open opened opening or other our out over own part
+    parts per perhaps quite rather same several shall she short shorter shortly should so some soon still such take
+    taken takes than that the their them then there these they this those though through till to too toward turn
+    turning turns two under until up upon us very wait was way we well were what when where whether which while who
+    whole whom why will with within without would yet you your""".split()
 )
 
 

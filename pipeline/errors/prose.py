@@ -117,6 +117,7 @@ def prose_of(answer: str) -> Prose:
     return Prose(answer, tuple(passages), "".join(plain))
 
 
+@lru_cache(maxsize=64)
 def tokens_of(answer: str) -> Sequence[Token]:
     """The answer's blocks as a Markdown parser sees them; what stands within a paragraph is left unparsed."""
     return _MARKDOWN.parse(answer)

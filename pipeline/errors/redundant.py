@@ -20,7 +20,7 @@ from pipeline.spans import Edit
 
 NAME = "redundant-information"
 
-SAME = 88.0
+SAME = 95.0
 """Token-set ratio from which two sentences count as the same; see `docs/errors.md` for how it was chosen."""
 
 SHARE = 0.6
