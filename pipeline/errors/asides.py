@@ -66,8 +66,8 @@ ASIDES = (
 )
 """Sixty, on weather, food, animals, travel and towns. None shares a word with `COMPUTING`; a test holds it."""
 
-COMPUTING = frozenset(
-    """able accept access accumulate actual add additional adjust algorithm allow alphabet answer api append apply
+_COMPUTING = """
+    able accept access accumulate actual add additional adjust algorithm allow alphabet answer api append apply
     approach argument array ascend ask assert assign assume attribute average avoid back base basic behavior
     behaviour better binary bit block bool boolean boundary branch break bug build built byte cache calculate call
     case catch cell certainly change character check class clean clear clearer client code collect collection
@@ -98,6 +98,8 @@ COMPUTING = frozenset(
     suffix sum support sure swap symbol syntax system table tail target task temporary term test text thank thanks
     thing think time total track transform traverse tree true try tuple type typical understand unique unit unlike
     update upper usage use used useful user utility valid validate value variable verify version visit walk want
-    whitespace word work wrap write wrong zero""".split()
-)
+    whitespace word work wrap write wrong zero
+"""
+
+COMPUTING = frozenset(_COMPUTING.split())
 """What programming answers are made of, in singular and infinitive."""

@@ -49,7 +49,7 @@ _ORDER = re.compile(r"\b(ascending|descending)\b", re.IGNORECASE)
 
 
 def time_class(code: Code) -> str:
-    """"O(n)" for one function with one plain loop, "O(1)" without any; "" where the tree does not tell."""
+    """ "O(n)" for one function with one plain loop, "O(1)" without any; "" where the tree does not tell."""
     found = functions(code.tree)
     if len(found) != 1:
         return ""
@@ -114,7 +114,9 @@ def _wrong_complexity(text: str, sentence: Sentence, known: str) -> Finding | No
         agrees = claim["n"] if known == "O(n)" else claim["one"]
         if not agrees and not _SPACE.match(text, claim.end()):
             start = sentence.start + claim.start()
-            why = f"{claim[0]!r}, but the code is one plain loop" if known == "O(n)" else f"{claim[0]!r}, without a loop"
+            why = (
+                f"{claim[0]!r}, but the code is one plain loop" if known == "O(n)" else f"{claim[0]!r}, without a loop"
+            )
             return Finding(True, why, start, start + len(claim[0]))
     return None
 
@@ -173,9 +175,9 @@ def _wrong_comment(text: str, statement: ast.stmt) -> str:
         if claim and int(claim[1]) != value:
             return f"{claim[0]!r} at `return {value}`"
     order = _ORDER.search(text)
-    if order and (reverse := _sorts_in_reverse(statement)) is not None:
-        if (order[1].lower() == "descending") != reverse:
-            return f"{order[0]!r} at `{ast.unparse(statement)[:60]}`"
+    reverse = _sorts_in_reverse(statement) if order else None
+    if order and reverse is not None and (order[1].lower() == "descending") != reverse:
+        return f"{order[0]!r} at `{ast.unparse(statement)[:60]}`"
     return ""
 
 

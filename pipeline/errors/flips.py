@@ -68,6 +68,11 @@ def _by_first_word(turned: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
 _PHRASES = _by_first_word(_both_ways((*PAIRS, _PLACES)))
 _NAMES = {**_both_ways(EXCEPTIONS), **_both_ways(VALUES)}
 
+TURNING = frozenset(
+    word for one, other in PAIRS for word in re.findall("[a-z]+", f"{one} {other}") if word not in "with to of from the"
+)
+"""Single words that make two sentences differ, however much alike they are."""
+
 _COMPLEXITY = re.compile(r"\bO\(([^()\n]*(?:\([^()\n]*\)[^()\n]*)?)\)")
 _NAMED = re.compile(rf"\b(?:{'|'.join(_NAMES)})\b")
 _NUMBER = re.compile(r"(?<![\w.,/#:^(+-])-?\d{1,6}(?![\w/:%^)-]|[.,]\d)")

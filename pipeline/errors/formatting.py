@@ -30,7 +30,9 @@ _CODE_LINE = re.compile(
     r"[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|import \w+(?:\.\w+)*(?: as \w+)?"
     r"|from \w+(?:\.\w+)* import [\w, ]+|return(?: .*)?|(?:for \w+(?:, \w+)* in|while|if|elif) [^.]*:|\w+ = [^.]+)[ \t]*$"
 )
-_HEAD_LINE = re.compile(r"[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|import \w+|from \w+(?:\.\w+)* import )")
+_HEAD_LINE = re.compile(
+    r"[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|import \w+|from \w+(?:\.\w+)* import )"
+)
 _WORDS = re.compile(r"[^\W_]+")
 
 
@@ -115,7 +117,7 @@ def _fences(answer: str, lines: Sequence[Line], tokens: Sequence[Token]) -> Iter
         yield (first,)
         yield first, last
         before = len(answer[: opening.start].rstrip())
-        if before and answer[before:opening.start].strip(" \t\r\n") == "":
+        if before and answer[before : opening.start].strip(" \t\r\n") == "":
             yield (_edit(answer, before, opening.code, " "),)
 
 

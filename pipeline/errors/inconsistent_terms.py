@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
-from pipeline.errors.prose import Prose, replaced, cased, fenced_code, prose_of
+from pipeline.errors.prose import Prose, cased, fenced_code, prose_of, replaced
 from pipeline.errors.terms import TERMS, Mention, mentions, plural
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit

@@ -13,7 +13,7 @@ from pipeline.errors.answers import Code, code_of
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.facts import constants, contradicted_sentence, names
 from pipeline.errors.flips import contradiction, flips
-from pipeline.errors.prose import Prose, Sentence, replaced, fenced_code, prose_of
+from pipeline.errors.prose import Prose, Sentence, fenced_code, prose_of, replaced
 from pipeline.errors.terms import one_form
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, apply
@@ -120,7 +120,7 @@ def _gist(prose: Prose, sentence: Sentence) -> tuple[str, ...]:
     return tuple(one_form(prose.text(sentence)).lower().translate(_MARKS).split())
 
 
-_MARKS = str.maketrans({mark: " " for mark in "`*_#.,;:!?\"'>-"} | {"-": "-"})
+_MARKS = str.maketrans(dict.fromkeys("`*_#.,;:!?\"'>-", " ") | {"-": "-"})
 
 
 def _left(sentences: Sequence[tuple[Sentence, tuple[str, ...]]], others: Sequence[tuple[str, ...]]) -> list[Sentence]:

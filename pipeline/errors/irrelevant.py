@@ -19,8 +19,12 @@ from pipeline.spans import Edit, apply
 
 NAME = "irrelevant-information"
 
-RELATED = 0.15
-"""The share of a paragraph's content words that are known, below which it counts as irrelevant; see `docs/errors.md`."""
+RELATED = 0.2
+"""The share of a paragraph's content words that are known, below which it counts as irrelevant.
+
+The lowest share of any paragraph was 0.4 in the built-in corpus, 0.25 in 600 made-up answers and 1.0 in HumanEval's
+docstrings; of 6,000 asides put into such answers 98 % lie below 0.2.
+"""
 
 FEWEST_WORDS = 4
 """Content words without which nothing can be said about a paragraph."""
@@ -29,8 +33,8 @@ PER_PLACE = 6
 """Sentences proposed for one place. Which ones depends on the answer, so all of them come up over many rows."""
 
 _WORD = re.compile("[A-Za-z]{2,}")
-_STOP = frozenset(
-    """a about above after again all almost along also always am an and another any are as at be because been before
+_STOP_WORDS = """
+    a about above after again all almost along also always am an and another any are as at be because been before
     being below best between both but by can cannot come common could did do does doing done down during each even
     ever every few for from gave get gets give given gives had has have he help helps her here hers him his how i
     if in into is it its itself just keep keeps large larger largest last later leave leaves leaving left long
@@ -39,8 +43,9 @@ _STOP = frozenset(
     parts per perhaps quite rather same several shall she short shorter shortly should so some soon still such take
     taken takes than that the their them then there these they this those though through till to too toward turn
     turning turns two under until up upon us very wait was way we well were what when where whether which while who
-    whole whom why will with within without would yet you your""".split()
-)
+    whole whom why will with within without would yet you your
+"""
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 class IrrelevantInformation:
@@ -64,7 +69,7 @@ class IrrelevantInformation:
         ]
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
-        """Confirmed where one paragraph is added that is related to neither prompt nor answer; the code is unchanged."""
+        """Confirmed where one paragraph is added that has to do with neither prompt nor answer, outside unchanged code."""
         if fenced_code(case.good) != fenced_code(case.bad):
             return Verification(False, self.level, "the code is different")
         if len(case.edits) != 1 or case.edits[0].old or apply(case.edits, case.good) != case.bad:

@@ -7,6 +7,7 @@ documented parameter that is none, another returned constant, `increment` at a `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from pipeline.errors.answers import Code, code_of, compiles
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
@@ -75,7 +76,7 @@ def _turned(answer: str, note: Note) -> Iterator[Edit]:
 def _swapped(answer: str, notes: Sequence[Note]) -> Iterator[Proposal]:
     """Neighbouring comments that say different things, each in the other's place."""
     comments = [note for note in notes if note.kind == "comment"]
-    for first, second in zip(comments, comments[1:], strict=False):
+    for first, second in pairwise(comments):
         one, other = answer[first.start : first.end], answer[second.start : second.end]
         if one.lower() != other.lower() and second.line > first.line + 1:
             yield Edit(first.start, first.end, one, other, NAME), Edit(second.start, second.end, other, one, NAME)

@@ -1,9 +1,9 @@
 """Where the prose of a Markdown answer stands, in code points of the whole answer: passages, sentences, words.
 
-A Markdown parser says which lines are prose; what `answers.blocks` takes for a fence is never prose, so nothing that an
-error type changes here can touch code. `Prose.plain` is as long as the answer and shows its prose alone: everything else
-is `HIDDEN`, code within the prose is `QUOTED`. Patterns are searched in it, and what they find stands at the same place
-in the answer.
+A Markdown parser says which lines are prose; what `answers.blocks` takes for a fence is never prose, so nothing that
+an error type changes here can touch code. `Prose.plain` is as long as the answer and shows its prose alone: everything
+else is `HIDDEN`, code within the prose is `QUOTED`. Patterns are searched in it, and what they find stands at the same
+place in the answer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from operator import itemgetter
 from typing import Literal
 
@@ -151,7 +152,7 @@ def _takes_an(word: str) -> bool:
 
 def _inline(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token]]:
     """Each token with text, and the one that opens its paragraph or heading."""
-    for opening, token in zip(tokens, tokens[1:], strict=False):
+    for opening, token in pairwise(tokens):
         if token.type == "inline" and token.map and opening.type in ("paragraph_open", "heading_open"):
             yield opening, token
 
@@ -167,7 +168,7 @@ def _is_fenced(place: int, fenced: Sequence[tuple[int, int]]) -> bool:
 
 
 def _pieces(answer: str, lines: Sequence[Line], token: Token) -> list[tuple[int, int]] | None:
-    """Where the text of a token stands, line by line; None where that is not certain, or where it looks like a fence."""
+    """Where the text of a token stands, line by line; None where that is not certain or it looks like a fence."""
     first, _ = token.map or (0, 0)
     pieces = []
     for line, content in zip(lines[first:], token.content.split("\n"), strict=False):
@@ -181,7 +182,7 @@ def _pieces(answer: str, lines: Sequence[Line], token: Token) -> list[tuple[int,
 
 def _show(plain: list[str], answer: str, passage: Passage, pieces: Sequence[tuple[int, int]]) -> None:
     """Put a passage's text into `plain`: marks between its lines as blanks, code and addresses as `QUOTED`."""
-    for (_, end), (start, _) in zip(pieces, pieces[1:], strict=False):
+    for (_, end), (start, _) in pairwise(pieces):
         plain[end:start] = ["\n", *" " * (start - end - 1)]
     for start, end in pieces:
         plain[start:end] = answer[start:end].replace(HIDDEN, " ").replace(QUOTED, " ")

@@ -14,14 +14,19 @@ from functools import lru_cache
 from rapidfuzz import fuzz
 
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
+from pipeline.errors.flips import TURNING
 from pipeline.errors.prose import Prose, Sentence, fenced_code, prose_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit
 
 NAME = "redundant-information"
 
-SAME = 95.0
-"""Token-set ratio from which two sentences count as the same; see `docs/errors.md` for how it was chosen."""
+SAME = 97.0
+"""Token-set ratio from which two sentences count as the same.
+
+Of 600 made-up answers 8 have two sentences of 95 or more (`Raise a ValueError for a negative number` in a plan, and the
+same as a remark), none of 97; what is embedded here has 100.
+"""
 
 SHARE = 0.6
 """The shorter one's words over the longer one's: a ratio of 100 only says that one holds all words of the other."""
@@ -59,7 +64,9 @@ class RedundantInformation:
         found = _first_pair(case.bad)
         if found is None:
             return Verification(False, self.level, "no sentence is nearly the same as another")
-        return Verification(True, self.level, f"two sentences with a token-set ratio of {found.ratio:.0f}, and none before")
+        return Verification(
+            True, self.level, f"two sentences with a token-set ratio of {found.ratio:.0f}, and none before"
+        )
 
     def recognise(
         self,
@@ -114,7 +121,7 @@ def _pairs(answer: str) -> tuple[Pair, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Gist:
-    """What a sentence says: its words, and what must be the same to the letter (numbers and code)."""
+    """What a sentence says: its words, and what must be the same to the letter: numbers, code, `even` or `odd`."""
 
     words: tuple[str, ...]
     exact: frozenset[str]
@@ -125,7 +132,7 @@ class Gist:
 def _gist(sentence: str) -> Gist:
     bare = _LEAD.sub("", sentence, count=1).lower()
     words = tuple(_LETTERS.findall(bare))
-    return Gist(words, frozenset(_EXACT.findall(bare)), " ".join(words))
+    return Gist(words, frozenset(_EXACT.findall(bare)) | TURNING.intersection(words), " ".join(words))
 
 
 def _ratio(one: Gist, other: Gist) -> float:
@@ -140,9 +147,9 @@ def _repeatable(prose: Prose) -> Iterator[Sentence]:
     """Sentences worth repeating: whole statements of some length that stand on one line."""
     for sentence in prose.sentences:
         text = prose.text(sentence)
-        if text.endswith(".") and "\n" not in text and "\r" not in text and not prose.is_heading(sentence):
-            if len(_gist(text).words) >= FEWEST_WORDS:
-                yield sentence
+        plain = text.endswith(".") and "\n" not in text and "\r" not in text and not prose.is_heading(sentence)
+        if plain and len(_gist(text).words) >= FEWEST_WORDS:
+            yield sentence
 
 
 def _can_grow(prose: Prose, index: int) -> bool:
@@ -168,7 +175,9 @@ def _taken_up(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:] if first in _SMALL else sentence
 
 
-_SMALL = frozenset(
-    "A An The It This That These Those There If When While For In On At As By Each Every All Any No Note Here You We "
-    "Its Both Since Because After Before Then First Finally Next Otherwise Only With Without To Nothing Counting".split()
-)
+_SMALL_WORDS = """
+    A An The It This That These Those There If When While For In On At As By Each Every All Any No Note Here You We Its
+    Both Since Because After Before Then First Finally Next Otherwise Only With Without To Nothing Counting
+"""
+_SMALL = frozenset(_SMALL_WORDS.split())
+"""First words that lose their capital within a sentence."""

@@ -30,7 +30,9 @@ COMPOUND = re.compile(
 )
 """What makes of a term before it a name for something else: a list comprehension, a list of lists."""
 
-BEFORE = re.compile(r"(?:linked|phone|numpy|for|while|key|random|prime|large|great|total|lambda|built-in|event) $", re.I)
+BEFORE = re.compile(
+    r"(?:linked|phone|numpy|for|while|key|random|prime|large|great|total|lambda|built-in|event) $", re.I
+)
 """And of a term after it: a linked list, a for loop, a large number of them."""
 
 

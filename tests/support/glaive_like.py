@@ -39,7 +39,12 @@ OPENINGS = (
 PLANS = ("The idea is as follows:", "It works in these steps:", "The plan:", "The approach has these steps:")
 PLAN_HEADINGS = ("Approach", "How it works", "Steps", "Algorithm", "Idea")
 CODE_HEADINGS = ("Code", "Implementation", "Solution", "Python code")
-EXPLAINED = ("Some details are worth a look.", "A few remarks on the code:", "Let me explain the details.", "In detail:")
+EXPLAINED = (
+    "Some details are worth a look.",
+    "A few remarks on the code:",
+    "Let me explain the details.",
+    "In detail:",
+)
 NOTE_HEADINGS = ("Notes", "Details", "Remarks", "Explanation", "Things to know")
 COST_HEADINGS = ("Complexity", "Performance", "Running time")
 USES = ("You can call it like this:", "Example usage:", "Here is how to use it:", "A quick example:", "To try it, run:")
@@ -60,8 +65,8 @@ ADVICE = (
     "To make it more general, turn the fixed values into parameters with sensible defaults.",
 )
 CLOSINGS = (
-    "Let me know if you have any questions about the code!", "I hope this helps!", "Feel free to ask if anything is unclear.",
-    "Tell me if you would like a version with more options.", "Happy coding!", "",
+    "Let me know if you have any questions about the code!", "I hope this helps!", "Happy coding!", "",
+    "Feel free to ask if anything is unclear.", "Tell me if you would like a version with more options.",
 )  # fmt: skip
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -141,7 +146,7 @@ def _filled(parts: list[str], random: Random) -> list[str]:
     """Advice before the closing line, until the answer has the length that is drawn for it."""
     advice = list(ADVICE)
     random.shuffle(advice)
-    wanted = random.randint(FEWEST + GAPS, MOST)
+    wanted = random.randint(FEWEST + GAPS, MOST - 10)
     size = sum(map(tokens, parts))
     lines: list[str] = []
     while advice and size < wanted and (len(lines) < 9 or size < FEWEST + GAPS):
