@@ -8,11 +8,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipeline.errors.answers import Code, functions, integer
 from pipeline.errors.base import Finding
 from pipeline.errors.notes import Note
-from pipeline.errors.prose import Prose, Sentence
+from pipeline.errors.prose import Prose
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -96,24 +97,42 @@ def names(code: Code) -> set[str]:
 
 def contradicted_sentence(code: Code, prose: Prose) -> Finding | None:
     """The first sentence whose time complexity or returned constant the code contradicts."""
-    linear, numbers, returned = time_class(code), constants(code), set(_returned_constants(code))
+    facts = facts_of(code)
     for sentence in prose.sentences:
-        text = prose.text(sentence)
-        if prose.is_heading(sentence) or text.endswith(("?", ":")):
-            continue
-        found = _wrong_complexity(text, sentence, linear) or _wrong_constant(text, sentence, numbers, returned)
-        if found is not None:
-            return found
+        if not prose.is_heading(sentence):
+            found = contradicted(prose.text(sentence), facts, sentence.start)
+            if found is not None:
+                return found
     return None
 
 
-def _wrong_complexity(text: str, sentence: Sentence, known: str) -> Finding | None:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the tree tells: its time class, its integer literals, and those that a `return` gives."""
+
+    time: str
+    numbers: frozenset[int]
+    returned: frozenset[int]
+
+
+def facts_of(code: Code) -> Facts:
+    return Facts(time_class(code), frozenset(constants(code)), frozenset(_returned_constants(code)))
+
+
+def contradicted(text: str, facts: Facts, start: int = 0) -> Finding | None:
+    """Whether the facts contradict a sentence that begins at `start`; questions and announcements say nothing."""
+    if text.endswith(("?", ":")):
+        return None
+    return _wrong_complexity(text, start, facts.time) or _wrong_constant(text, start, facts)
+
+
+def _wrong_complexity(text: str, at: int, known: str) -> Finding | None:
     if not known or not _OF_THE_WHOLE.match(text) or _OF_A_PART.search(text.replace("space complexity", "")):
         return None
     for claim in _CLAIMS.finditer(text):
         agrees = claim["n"] if known == "O(n)" else claim["one"]
         if not agrees and not _SPACE.match(text, claim.end()):
-            start = sentence.start + claim.start()
+            start = at + claim.start()
             why = (
                 f"{claim[0]!r}, but the code is one plain loop" if known == "O(n)" else f"{claim[0]!r}, without a loop"
             )
@@ -127,12 +146,12 @@ def _returned_constants(code: Code) -> Iterator[int]:
             yield value
 
 
-def _wrong_constant(text: str, sentence: Sentence, numbers: set[int], returned: set[int]) -> Finding | None:
+def _wrong_constant(text: str, at: int, facts: Facts) -> Finding | None:
     """A statement that a number is returned which stands nowhere in code that does return constants."""
     claim = _RETURNED.search(text)
-    if claim is None or not returned or int(claim[1]) in numbers or _EXAMPLE.search(text) or "(" in text:
+    if claim is None or not facts.returned or int(claim[1]) in facts.numbers or _EXAMPLE.search(text) or "(" in text:
         return None
-    start = sentence.start + claim.start(1)
+    start = at + claim.start(1)
     return Finding(True, f"the code never returns {claim[1]}", start, start + len(claim[1]))
 
 

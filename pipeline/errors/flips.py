@@ -41,6 +41,9 @@ EXCEPTIONS = (
     ("FileNotFoundError", "PermissionError"), ("StopIteration", "RuntimeError"), ("RecursionError", "MemoryError"),
 )  # fmt: skip
 
+COMPARED = 40_000
+"""Pairs of words compared of two sentences at most; longer ones count as too different to tell."""
+
 VALUES = (("True", "False"), ("None", "False"))
 
 _PLACES = ("above", "below")
@@ -68,9 +71,16 @@ def _by_first_word(turned: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
 _PHRASES = _by_first_word(_both_ways((*PAIRS, _PLACES)))
 _NAMES = {**_both_ways(EXCEPTIONS), **_both_ways(VALUES)}
 
-TURNING = frozenset(
-    word for one, other in PAIRS for word in re.findall("[a-z]+", f"{one} {other}") if word not in "with to of from the"
-)
+TURNING = frozenset(word for pair in PAIRS for phrase in pair for word in re.findall("[a-z]+", phrase)) - {
+    "with",
+    "to",
+    "of",
+    "from",
+    "the",
+    "in",
+    "at",
+    "than",
+}
 """Single words that make two sentences differ, however much alike they are."""
 
 _COMPLEXITY = re.compile(r"\bO\(([^()\n]*(?:\([^()\n]*\)[^()\n]*)?)\)")
@@ -92,7 +102,9 @@ _POINTING = {"here", "there", "this", "that", "it", "what", "which", "below", "i
 """`This is the function` is no statement about it."""
 
 _COMPLEX = r"\bO\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)"
-_TOKEN = re.compile(rf"{_COMPLEX}|[^\W\d_]+?(?=n't\b)|n't|[^\W\d_]+(?:-[^\W\d_]+)?|-?\d+(?:\.\d+)?|\S")
+_TOKEN = re.compile(
+    rf"{_COMPLEX}|left to right|right to left|[^\W\d_]+?(?=n't\b)|n't|[^\W\d_]+(?:-[^\W\d_]+)?|-?\d+(?:\.\d+)?|\S"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,8 @@ def flips(text: str, plain: str, start: int, end: int) -> Iterator[Flip]:
 def _turned(word: re.Match[str], name: str, plain: str, end: int) -> Iterator[Flip]:
     """The phrase that begins with this word and stands here, the longest of several."""
     start = word.start()
+    if plain[start - 1 : start] == "-":
+        return
     for phrase, other in _PHRASES[name]:
         stop = start + len(phrase)
         if plain[start:stop].lower() == phrase and stop <= end and not plain[stop : stop + 1].isalnum():
@@ -166,6 +180,8 @@ def contradiction(good: str, bad: str) -> tuple[int, int, str] | None:
     Gives start, end and an explanation; None where the texts are equal or differ in another way as well.
     """
     left, right = list(_TOKEN.finditer(good)), list(_TOKEN.finditer(bad))
+    if len(left) * len(right) > COMPARED:
+        return None
     words, others = ([match[0].lower() for match in tokens] for tokens in (left, right))
     first: tuple[int, int, str] | None = None
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, words, others, autojunk=False).get_opcodes():

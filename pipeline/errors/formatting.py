@@ -21,14 +21,18 @@ from pipeline.spans import Edit, edit_at
 
 NAME = "poorly-formatted-response"
 
+LONGEST_LINE = 300
+"""Characters of a line that may be code outside fences."""
+
 _MARKER = re.compile(r"(?:[-+*]|\d{1,9}[.)])([ \t]+)(?=\S)")
 _HEADING = re.compile(r"[ ]{0,3}#{2,6}([ \t]+)(?=\S)")
-_BARE_MARKER = re.compile(r"[ \t]*(?:[-+]|\d{1,3}[.)])(?=[A-Z`][\w`])", re.MULTILINE)
+_BARE_MARKER = re.compile(r"^[ \t]*(?:[-+]|\d{1,3}[.)])(?=[A-Z`][\w`])", re.MULTILINE)
 _BARE_HEADING = re.compile(r"[ ]{0,3}#{2,6}[A-Z]")
-_LOOSE_FENCE = re.compile(r"\S.*?[^`](`{3})[a-zA-Z]*[ \t]*$|^[ \t]*(`{2})(?:python|py)[ \t]*$", re.MULTILINE)
+_LOOSE_FENCE = re.compile(r"(?<=[^`\n])`{3}[a-zA-Z]*[ \t]*$", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|import \w+(?:\.\w+)*(?: as \w+)?"
-    r"|from \w+(?:\.\w+)* import [\w, ]+|return(?: .*)?|(?:for \w+(?:, \w+)* in|while|if|elif) [^.]*:|\w+ = [^.]+)[ \t]*$"
+    r"|from \w+(?:\.\w+)* import [\w, ]+|return(?: .*)?|(?:for \w+(?:, \w+)* in|while|if|elif) [^.]*:"
+    r"|\w+ = [^.]+)[ \t]*$"
 )
 _HEAD_LINE = re.compile(
     r"[ \t]*(?:(?:async )?def \w+\(.*\).*:|class \w+(?:\(.*\))?:|import \w+|from \w+(?:\.\w+)* import )"
@@ -199,11 +203,12 @@ def _loose_code(answer: str) -> Finding | None:
     prose = prose_of(answer)
     for passage in prose.passages:
         text = prose.text(passage)
-        fence = _LOOSE_FENCE.search(text)
+        fence = _LOOSE_FENCE.search(text) if text.count("```") == 1 else None
         if fence:
-            start = passage.start + fence.start(fence.lastindex or 0)
-            return Finding(True, "a fence that does not begin a line", start, passage.start + fence.end())
-        of_code = [line for line in lines_of(text) if _CODE_LINE.fullmatch(text[line.start : line.end])]
+            start, end = fence.span()
+            return Finding(True, "a fence that does not begin a line", passage.start + start, passage.start + end)
+        short = (line for line in lines_of(text) if line.end - line.start <= LONGEST_LINE)
+        of_code = [line for line in short if _CODE_LINE.fullmatch(text, line.start, line.end)]
         if len(of_code) > 1 and any(_HEAD_LINE.match(text, line.start, line.end) for line in of_code):
             first = of_code[0]
             return Finding(True, "code outside fences", passage.start + first.start, passage.start + first.end)
@@ -216,7 +221,7 @@ def _bare_marks(answer: str) -> Finding | None:
     for passage in prose.passages:
         text = prose.text(passage)
         heading = _BARE_HEADING.match(text)
-        marks = [mark for mark in _BARE_MARKER.finditer(text) if mark.start() == 0 or text[mark.start() - 1] in "\r\n"]
+        marks = list(_BARE_MARKER.finditer(text))
         if heading or len(marks) > 1:
             found = heading or marks[0]
             start = passage.start + found.start()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pipeline.errors.answers import Code, code_of
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
-from pipeline.errors.facts import constants, contradicted_sentence, names
+from pipeline.errors.facts import constants, contradicted, contradicted_sentence, facts_of, names
 from pipeline.errors.flips import contradiction, flips
 from pipeline.errors.prose import Prose, Sentence, fenced_code, prose_of, replaced
 from pipeline.errors.terms import one_form
@@ -19,6 +19,9 @@ from pipeline.records import FunctionTest
 from pipeline.spans import Edit, apply
 
 NAME = "incorrect-explanation"
+
+MOST_SENTENCES = 16
+"""Sentences of each answer compared at most, one by one, where they have different ones."""
 
 
 class IncorrectExplanations:
@@ -42,14 +45,11 @@ class IncorrectExplanations:
             return Verification(False, "static", "the code is different")
         if case.good == case.bad or not case.edits or apply(case.edits, case.good) != case.bad:
             return Verification(False, "by construction", "the edits are not all that is different")
-        good, bad = code_of(case.good), code_of(case.bad)
-        edit = case.edits[0]
+        code, edit = code_of(case.good), case.edits[0]
         said = f"{edit.new.strip()!r} instead of {edit.old.strip()!r}"
-        if good is None or bad is None:
+        if code is None:
             return Verification(True, "by construction", said)
-        if contradicted_sentence(bad, prose_of(case.bad)) and not contradicted_sentence(good, prose_of(case.good)):
-            return Verification(True, "static", f"{said}: the code contradicts it")
-        return _by_its_words(good, edit, said)
+        return _by_its_facts(case.good, code, edit, said) or _by_its_words(code, edit, said)
 
     def recognise(
         self,
@@ -71,6 +71,19 @@ class IncorrectExplanations:
 
 def _states(prose: Prose, sentence: Sentence) -> bool:
     return not prose.is_heading(sentence) and prose.answer[sentence.end - 1] != "?"
+
+
+def _by_its_facts(answer: str, code: Code, edit: Edit, said: str) -> Verification | None:
+    """Static where the code contradicts the sentence as it is now, and not as it was."""
+    prose, facts = prose_of(answer), facts_of(code)
+    sentence = next((s for s in prose.sentences if s.start <= edit.start and edit.end <= s.end), None)
+    if sentence is None:
+        return None
+    before = prose.text(sentence)
+    after = before[: edit.start - sentence.start] + edit.new + before[edit.end - sentence.start :]
+    if contradicted(after, facts) and not contradicted(before, facts):
+        return Verification(True, "static", f"{said}: the code contradicts it")
+    return None
 
 
 def _by_its_words(code: Code, edit: Edit, said: str) -> Verification:
@@ -99,8 +112,8 @@ def _compared(prose: Prose, reference: str | None) -> Finding | Unscored:
     lost = _left(theirs, [gist for _, gist in ours])
     if not new or not lost:
         return Finding(False, "every sentence is the good answer's, or stands beside them")
-    for sentence in new:
-        for other in lost:
+    for sentence in new[:MOST_SENTENCES]:
+        for other in lost[:MOST_SENTENCES]:
             found = contradiction(one_form(good.text(other)), one_form(prose.text(sentence)))
             if found is not None:
                 return _finding(prose, sentence, good.text(other), found[2])

@@ -7,13 +7,14 @@ prompt or the language of programming. What a good answer says as well does not 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from functools import cache, lru_cache
 from zlib import crc32
 
 from pipeline.errors.asides import ASIDES, COMPUTING
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
-from pipeline.errors.prose import Passage, Prose, fenced_code, prose_of
+from pipeline.errors.prose import fenced_code, prose_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, apply
 
@@ -29,7 +30,7 @@ docstrings; of 6,000 asides put into such answers 98 % lie below 0.2.
 FEWEST_WORDS = 4
 """Content words without which nothing can be said about a paragraph."""
 
-PER_PLACE = 6
+PER_PLACE = 4
 """Sentences proposed for one place. Which ones depends on the answer, so all of them come up over many rows."""
 
 _WORD = re.compile("[A-Za-z]{2,}")
@@ -69,12 +70,12 @@ class IrrelevantInformation:
         ]
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
-        """Confirmed where one paragraph is added that has to do with neither prompt nor answer, outside unchanged code."""
+        """Confirmed where one paragraph is added that has to do with neither prompt nor answer, and no code changed."""
         if fenced_code(case.good) != fenced_code(case.bad):
             return Verification(False, self.level, "the code is different")
         if len(case.edits) != 1 or case.edits[0].old or apply(case.edits, case.good) != case.bad:
             return Verification(False, self.level, "something else than one insertion is different")
-        share = _share(case.edits[0].new, _stems(case.good) | _stems(case.prompt) | _COMPUTING)
+        share = _share(_stems(case.edits[0].new), _stems(case.good) | _stems(case.prompt) | _COMPUTING)
         if share is None or share >= RELATED:
             return Verification(False, self.level, "what is added has to do with the rest, or says too little")
         return Verification(True, self.level, f"{share:.0%} of its words have to do with prompt and answer")
@@ -88,33 +89,39 @@ class IrrelevantInformation:
         prompt: str | None = None,
     ) -> Finding | Unscored:
         prose = prose_of(response)
-        allowed = {" ".join(prose_of(reference).words(p)) for p in prose_of(reference).passages} if reference else set()
+        allowed = _said(reference) if reference is not None else set()
         known = _stems(prompt or "") | _stems(reference or "") | _COMPUTING
-        for index, passage in enumerate(prose.passages):
+        everywhere = Counter(_each_stem(response))
+        for passage in prose.passages:
             if passage.kind == "heading" or " ".join(prose.words(passage)) in allowed:
                 continue
-            share = _share(prose.text(passage), known | _around(prose, index))
+            here = Counter(_each_stem(prose.text(passage)))
+            around = {word for word, count in here.items() if everywhere[word] > count}
+            share = _share(here.keys(), known | around)
             if share is not None and share < RELATED:
                 why = f"{share:.0%} of its words have to do with the rest, under {RELATED:.0%}"
                 return Finding(True, why, passage.start, passage.end)
         return Finding(False, "every paragraph has to do with the rest")
 
 
-def _around(prose: Prose, index: int) -> frozenset[str]:
-    """The words of the answer without one passage."""
-    passage: Passage = prose.passages[index]
-    return _stems(prose.answer[: passage.start]) | _stems(prose.answer[passage.end :])
+def _said(answer: str) -> set[str]:
+    """The paragraphs of an answer, as their words."""
+    prose = prose_of(answer)
+    return {" ".join(prose.words(passage)) for passage in prose.passages}
 
 
-def _share(text: str, known: frozenset[str]) -> float | None:
+def _share(stems: Set[str], known: Set[str]) -> float | None:
     """The share of a text's content words that are known; None where it has too few of them."""
-    stems = _stems(text)
     return len(stems & known) / len(stems) if len(stems) >= FEWEST_WORDS else None
 
 
+def _each_stem(text: str) -> Iterator[str]:
+    """The content words of a text, code included, each in one form; other scripts than Latin are not judged."""
+    return (stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOP)
+
+
 def _stems(text: str) -> frozenset[str]:
-    """The content words of a text, code included, each in one form."""
-    return frozenset(stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOP)
+    return frozenset(_each_stem(text))
 
 
 @cache

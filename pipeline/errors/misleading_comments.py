@@ -14,6 +14,7 @@ from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscor
 from pipeline.errors.facts import contradicted_note
 from pipeline.errors.flips import contradiction, flips
 from pipeline.errors.notes import Note, notes_of, without_docstrings
+from pipeline.errors.prose import LONGEST
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit
 
@@ -59,6 +60,8 @@ class MisleadingComments:
         code = code_of(response)
         if code is None:
             return Unscored("the answer holds no Python that parses")
+        if len(response) > LONGEST:
+            return Unscored("the answer is too long")
         notes = notes_of(response)
         if not notes:
             return Finding(False, "the code has no comments and no docstrings")

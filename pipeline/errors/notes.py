@@ -11,6 +11,7 @@ from typing import Literal
 
 from pipeline.errors.answers import Code, code_of
 from pipeline.errors.guards import is_docstring
+from pipeline.errors.prose import LONGEST
 
 _STRING_OR_COMMENT = re.compile(
     r"\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''"
@@ -37,8 +38,11 @@ class Note:
 
 @lru_cache(maxsize=64)
 def notes_of(answer: str) -> tuple[Note, ...]:
-    """Every comment, and every line of every docstring but its examples, in order of position."""
-    code = code_of(answer)
+    """Every comment, and every line of every docstring but its examples, in order of position.
+
+    None where the answer is longer than `LONGEST`.
+    """
+    code = code_of(answer) if len(answer) <= LONGEST else None
     if code is None:
         return ()
     return tuple(sorted([*_comments(code), *_docstrings(code)], key=lambda note: note.start))

@@ -41,6 +41,7 @@ _NO_WORDS = re.compile(r"\]\([^()\s]*\)|https?://[^\s()]+|</?[a-zA-Z][^<>\n]*>")
 _ENDING = re.compile(
     r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?]['\")*_]*(?=\s+(?:[A-Z0-9\"'(*_\x01]|$)|$)", re.ASCII
 )
+_ARTICLE = re.compile(r"\b([Aa])(n?) $")
 _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?")
 
 
@@ -124,6 +125,7 @@ def tokens_of(answer: str) -> Sequence[Token]:
     return _MARKDOWN.parse(answer)
 
 
+@lru_cache(maxsize=64)
 def fenced_code(answer: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Tag and lines of every fenced block: what an error in the prose leaves as it was."""
     return tuple(
@@ -134,8 +136,8 @@ def fenced_code(answer: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def replaced(prose: Prose, start: int, end: int, new: str, error_type: str) -> Edit:
     """`new` for the words at ``[start, end)``; an article right before them is made to agree, as part of the edit."""
-    before = re.search(r"\b([Aa])(n?) $", prose.plain[max(0, start - 3) : start])
-    if before is None or bool(before[2]) == _takes_an(new):
+    before = _ARTICLE.search(prose.plain, max(0, start - 3), start)
+    if before is None or new[:1].isdigit() or bool(before[2]) == _takes_an(new):
         return Edit(start, end, prose.answer[start:end], new, error_type)
     first = start - len(before[0])
     return Edit(first, end, prose.answer[first:end], f"{before[1]}{'n' if _takes_an(new) else ''} {new}", error_type)

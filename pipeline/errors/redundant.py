@@ -52,7 +52,7 @@ class RedundantInformation:
     def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         prose = prose_of(response)
         ends = [index for index, passage in enumerate(prose.passages) if _can_grow(prose, index)]
-        edits = [edit for place, said in enumerate(_repeatable(prose)) for edit in _repeats(prose, said, place, ends)]
+        edits = {edit for place, said in enumerate(_repeatable(prose)) for edit in _repeats(prose, said, place, ends)}
         return alone(sorted(edits, key=lambda edit: (edit.start, edit.new)))
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
@@ -158,19 +158,18 @@ def _can_grow(prose: Prose, index: int) -> bool:
 
 
 def _repeats(prose: Prose, said: Sentence, place: int, ends: Sequence[int]) -> Iterator[Edit]:
-    """The sentence again at the end of each paragraph from its own on, taken up in one way and in another."""
+    """The sentence again at the end of the first paragraph that can take it, and of the last one."""
     text = prose.text(said)
-    for end in ends:
-        if end < said.passage:
-            continue
+    later = [end for end in ends if end >= said.passage]
+    for end in {later[0], later[-1]} if later else ():
         at = prose.passages[end].end
         leads = LEADS if at != said.end else LEADS[1:]
-        for lead in (leads[(place + end) % len(leads)], leads[(place + end + 2) % len(leads)]):
-            yield Edit(at, at, "", f" {lead}{_taken_up(text) if lead else text}", NAME)
+        lead = leads[(place + end) % len(leads)]
+        yield Edit(at, at, "", f" {lead}{_taken_up(text) if lead else text}", NAME)
 
 
 def _taken_up(sentence: str) -> str:
-    """The sentence with a small first letter, but for names and the word I."""
+    """The sentence with a small first letter, where its first word is no name."""
     first = sentence.split(" ", 1)[0]
     return sentence[:1].lower() + sentence[1:] if first in _SMALL else sentence
 
