@@ -65,7 +65,7 @@ class Score(NodeKind):
 
     name = "score"
     product = "scores"
-    version = 3
+    version = 4
     Config = ScoreConfig
     fan_out = "input"
 

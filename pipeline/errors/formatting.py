@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from markdown_it.token import Token
 
 from pipeline.errors.answers import Line, lines_of
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.prose import LONGEST, Prose, prose_of, tokens_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
@@ -52,7 +52,7 @@ class PoorFormatting:
         lines, tokens = lines_of(response), tokens_of(response)
         found = [*_fences(response, lines, tokens), *_lists(response, lines, tokens)]
         found += [*_headings(response, lines, tokens), *_breaks(prose_of(response), lines, tokens)]
-        return sorted(set(found), key=lambda edits: (edits[0].start, edits[0].end, len(edits)))
+        return in_order(dict.fromkeys(found))
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where a Markdown parser sees another structure of the same words."""

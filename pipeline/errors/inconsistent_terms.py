@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.prose import Prose, cased, fenced_code, prose_of, replaced
 from pipeline.errors.terms import TERMS, Mention, mentions, plural
 from pipeline.records import FunctionTest
@@ -31,8 +31,7 @@ class InconsistentTerms:
     def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         prose = prose_of(response)
         found = mentions(prose)
-        proposals = [edits for pair in range(len(TERMS)) for edits in _renamings(prose, found, pair)]
-        return sorted(proposals, key=lambda edits: (edits[0].start, len(edits)))
+        return in_order(edits for pair in range(len(TERMS)) for edits in _renamings(prose, found, pair))
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where one term came in one form and now comes in both, outside unchanged code."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.errors.answers import Code, code_of
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.facts import constants, contradicted, contradicted_sentence, facts_of, names
 from pipeline.errors.flips import contradiction, flips
 from pipeline.errors.prose import Prose, Sentence, fenced_code, prose_of, replaced
@@ -32,8 +32,8 @@ class IncorrectExplanations:
 
     def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         prose = prose_of(response)
-        return alone([
-            replaced(prose, flip.start, flip.end, flip.new, NAME)
+        return in_order([
+            (replaced(prose, flip.start, flip.end, flip.new, NAME),)
             for sentence in prose.sentences
             if _states(prose, sentence)
             for flip in flips(response, prose.plain, sentence.start, sentence.end)

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from zlib import crc32
 
 from pipeline.errors.asides import ASIDES, COMPUTING
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.prose import fenced_code, prose_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, apply
@@ -60,14 +60,14 @@ class IrrelevantInformation:
         places = [passage.end for passage in prose.passages if passage.kind == "paragraph" and not passage.depth]
         if not places:
             return []
-        known, gap = _stems(response) | _stems(prompt), prose.line_break * 2
-        fresh = [aside for aside, stems in _aside_stems() if stems.isdisjoint(known)]
+        known, gap = stems(response) | stems(prompt), prose.line_break * 2
+        fresh = [aside for aside, words in _aside_stems() if words.isdisjoint(known)]
         first = crc32(response.encode(errors="replace"))
-        return [
+        return in_order(
             (Edit(at, at, "", gap + fresh[(first + index * PER_PLACE + more) % len(fresh)], NAME),)
             for index, at in enumerate(places)
             for more in range(min(PER_PLACE, len(fresh)))
-        ]
+        )
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where one paragraph is added that has to do with neither prompt nor answer, and no code changed."""
@@ -75,7 +75,7 @@ class IrrelevantInformation:
             return Verification(False, self.level, "the code is different")
         if len(case.edits) != 1 or case.edits[0].old or apply(case.edits, case.good) != case.bad:
             return Verification(False, self.level, "something else than one insertion is different")
-        share = _share(_stems(case.edits[0].new), _stems(case.good) | _stems(case.prompt) | _COMPUTING)
+        share = _share(stems(case.edits[0].new), stems(case.good) | stems(case.prompt) | _COMPUTING)
         if share is None or share >= RELATED:
             return Verification(False, self.level, "what is added has to do with the rest, or says too little")
         return Verification(True, self.level, f"{share:.0%} of its words have to do with prompt and answer")
@@ -90,7 +90,7 @@ class IrrelevantInformation:
     ) -> Finding | Unscored:
         prose = prose_of(response)
         allowed = _said(reference) if reference is not None else set()
-        known = _stems(prompt or "") | _stems(reference or "") | _COMPUTING
+        known = stems(prompt or "") | stems(reference or "") | _COMPUTING
         everywhere = Counter(_each_stem(response))
         for passage in prose.passages:
             if passage.kind == "heading" or " ".join(prose.words(passage)) in allowed:
@@ -110,9 +110,9 @@ def _said(answer: str) -> set[str]:
     return {" ".join(prose.words(passage)) for passage in prose.passages}
 
 
-def _share(stems: Set[str], known: Set[str]) -> float | None:
+def _share(words: Set[str], known: Set[str]) -> float | None:
     """The share of a text's content words that are known; None where it has too few of them."""
-    return len(stems & known) / len(stems) if len(stems) >= FEWEST_WORDS else None
+    return len(words & known) / len(words) if len(words) >= FEWEST_WORDS else None
 
 
 def _each_stem(text: str) -> Iterator[str]:
@@ -120,13 +120,14 @@ def _each_stem(text: str) -> Iterator[str]:
     return (stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOP)
 
 
-def _stems(text: str) -> frozenset[str]:
+def stems(text: str) -> frozenset[str]:
+    """The content words of a text, each in one form."""
     return frozenset(_each_stem(text))
 
 
 @cache
 def _aside_stems() -> tuple[tuple[str, frozenset[str]], ...]:
-    return tuple((aside, _stems(aside)) for aside in ASIDES)
+    return tuple((aside, stems(aside)) for aside in ASIDES)
 
 
 @lru_cache(maxsize=20_000)

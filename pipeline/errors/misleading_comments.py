@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pipeline.errors.answers import Code, code_of, compiles
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.facts import contradicted_note
 from pipeline.errors.flips import contradiction, flips
 from pipeline.errors.notes import Note, notes_of, without_docstrings
@@ -30,7 +30,7 @@ class MisleadingComments:
     def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         notes = notes_of(response)
         turned = [(edit,) for note in notes for edit in _turned(response, note)]
-        return sorted([*turned, *_swapped(response, notes)], key=lambda edits: (edits[0].start, edits[0].end))
+        return in_order([*turned, *_swapped(response, notes)])
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where a note differs and the syntax trees do not, docstrings aside. Nothing is run."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from rapidfuzz import fuzz
 
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.flips import TURNING
 from pipeline.errors.prose import Prose, Sentence, fenced_code, prose_of
 from pipeline.records import FunctionTest
@@ -52,8 +52,9 @@ class RedundantInformation:
     def propose(self, response: str, prompt: str = "") -> list[Proposal]:
         prose = prose_of(response)
         ends = [index for index, passage in enumerate(prose.passages) if _can_grow(prose, index)]
-        edits = {edit for place, said in enumerate(_repeatable(prose)) for edit in _repeats(prose, said, place, ends)}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.new)))
+        return in_order(
+            {(edit,) for place, said in enumerate(_repeatable(prose)) for edit in _repeats(prose, said, place, ends)}
+        )
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where two sentences are nearly the same, and no two were; the code is unchanged."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from prose_types import PROSE
 
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES
@@ -55,7 +56,7 @@ def recognised(kind: str, code: str, reference: str | None = None) -> Finding | 
     return ERROR_TYPES[kind].recognise(fenced(code), reference=fenced(reference) if reference is not None else None)
 
 
-OFF, EDGE, BASE, SYNTAX, UNUSED, IMPORT = ERROR_TYPES
+OFF, EDGE, BASE, SYNTAX, UNUSED, IMPORT = OF_CODE = [name for name in ERROR_TYPES if name not in PROSE]
 F = FunctionTest.of
 
 
@@ -352,21 +353,21 @@ def test_what_a_star_import_may_give_is_unscored() -> None:
 def test_an_error_of_one_type_is_not_taken_for_another() -> None:
     code = "import math\ndef f(xs):\n    if not xs:\n        return 0\n    return math.prod(xs[1:])\n"
     code += "def g(n):\n    if n == 0:\n        return 1\n    return n * g(n - 1)\n"
-    for kind in ERROR_TYPES:
+    for kind in OF_CODE:
         for bad in broken(kind, code):
-            present = {other for other in ERROR_TYPES if getattr(recognised(other, bad, code), "present", None)}
+            present = {other for other in OF_CODE if getattr(recognised(other, bad, code), "present", None)}
             assert present == {kind}, bad
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="../shared/data/humaneval.jsonl.gz is not in this checkout")
 def test_humaneval_solutions_break_and_mend_exactly() -> None:
-    found = dict.fromkeys(ERROR_TYPES, 0)
+    found = dict.fromkeys(OF_CODE, 0)
     with gzip.open(HUMANEVAL, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for row in rows:
         answer = fenced(row["prompt"] + row["canonical_solution"])
-        for name, kind in ERROR_TYPES.items():
+        for name, kind in ((name, ERROR_TYPES[name]) for name in OF_CODE):
             alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
             assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
             for (edit,) in kind.propose(answer)[: MOST_EDITS[kind.level]]:
@@ -378,4 +379,4 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
                 assert kind.recognise(bad, reference=answer).present, (row["task_id"], edit)  # type: ignore[union-attr]
                 found[name] += 1
     assert len(rows) == 164 and found[BASE] > 10 and found[OFF] > 500
-    assert min(found[name] for name in ERROR_TYPES if name != BASE) > 30
+    assert min(found[name] for name in OF_CODE if name != BASE) > 30
