@@ -46,8 +46,8 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "1e63ea0097856c4dd9ca"),
-    "compare": (4, "4b9cfcbca5d8573b1677"),
+    "score": (4, "3b8903d31f1cf3aa0a0e"),
+    "compare": (4, "b084921eb78641f5554d"),
 }
 
 TYPE_PINS = {
@@ -57,6 +57,12 @@ TYPE_PINS = {
     "minor-syntax-errors": "6fd67a033cd4d7045a26",
     "unused-imports": "5dd7c4dd1f142cdfc779",
     "omitting-necessary-imports": "ad0c8a2d6772d0748968",
+    "misleading-comments-in-code": "295cb1a0a26f7d48cb99",
+    "incorrect-explanation": "3b4d1fbd3cfb8373ec16",
+    "irrelevant-information": "b2982fcdc6ad4c9a61f9",
+    "redundant-information": "8390e6383a97a47aba85",
+    "inconsistent-terminology": "7f7eef7332266627e87d",
+    "poorly-formatted-response": "5f16863cca26bceb1e98",
 }
 """What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
 
