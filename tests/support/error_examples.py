@@ -67,7 +67,7 @@ the exception. Where an absolute recogniser cannot tell and there is no good ans
 good answer most explanations and comments are. What they hold against a threshold:
 
 - *irrelevant*: a paragraph of at least 4 content words of which under 20 % occur in the rest of the answer, in the
-  prompt, or in a list of some 380 words that programming answers are made of. The lowest share of a good paragraph was
+  prompt, or in a list of some 480 words that programming answers are made of. The lowest share of a good paragraph was
   40 % in the built-in corpus and 25 % in made-up answers; 98 % of the asides lie below 20 %.
 - *redundant*: two sentences of at least 4 words with a token-set ratio of 97 or more, lengths within 60 %, the same
   numbers, the same code, and the same words of direction. Of 600 made-up answers
