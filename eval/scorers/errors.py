@@ -15,7 +15,9 @@ def score_errors(record: GenerationRecord, *, error_types: Mapping[str, ErrorTyp
 
 
 def _score(record: GenerationRecord, name: str, error_type: ErrorType) -> ScoreRecord:
-    found = error_type.recognise(record.response, reference=record.reference or None, tests=record.tests)
+    found = error_type.recognise(
+        record.response, reference=record.reference or None, tests=record.tests, prompt=record.prompt
+    )
     value = None if isinstance(found, Unscored) else float(found.present)
     start, end = (found.start, found.end) if isinstance(found, Finding) else (None, None)
     return ScoreRecord(record.id, f"errors/{name}", value, _explanation(found), start, end)

@@ -8,8 +8,14 @@ from pipeline.errors.contextual_references import ContextualReferences
 from pipeline.errors.data_structures import DataStructures
 from pipeline.errors.edge_cases import EdgeCases
 from pipeline.errors.infinite_loops import InfiniteLoops
+from pipeline.errors.formatting import PoorFormatting
+from pipeline.errors.inconsistent_terms import InconsistentTerms
+from pipeline.errors.incorrect_explanations import IncorrectExplanations
+from pipeline.errors.irrelevant import IrrelevantInformation
+from pipeline.errors.misleading_comments import MisleadingComments
 from pipeline.errors.off_by_one import OffByOne
 from pipeline.errors.omitted_imports import OmittedImports
+from pipeline.errors.redundant import RedundantInformation
 from pipeline.errors.syntax_errors import SyntaxErrors
 from pipeline.errors.unused_imports import UnusedImports
 
@@ -23,6 +29,12 @@ _KINDS: tuple[ErrorType, ...] = (
     UnusedImports(),
     OmittedImports(),
     ContextualReferences(),
+    MisleadingComments(),
+    IncorrectExplanations(),
+    IrrelevantInformation(),
+    RedundantInformation(),
+    InconsistentTerms(),
+    PoorFormatting(),
 )
 
 ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in _KINDS}

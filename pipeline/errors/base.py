@@ -6,7 +6,7 @@ edits in code points of the whole answer, so that formatting survives and spans 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -91,3 +91,8 @@ class ErrorType(Protocol):
 def alone(edits: Sequence[Edit]) -> list[Proposal]:
     """Proposals of one edit each."""
     return [(edit,) for edit in edits]
+
+
+def in_order(proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Proposals in the order in which `propose` gives them: by position, then by what is put there."""
+    return sorted(proposals, key=lambda edits: [(edit.start, edit.end, edit.new) for edit in edits])

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import glaive_like
 import pytest
 from extra_rows import extra_rows
 
@@ -46,8 +47,8 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "7ea745d7b086e45e2d88"),
-    "compare": (4, "765934aa5dbd3231db92"),
+    "score": (4, "3b8903d31f1cf3aa0a0e"),
+    "compare": (4, "b084921eb78641f5554d"),
 }
 
 TYPE_PINS = {
@@ -60,6 +61,12 @@ TYPE_PINS = {
     "unused-imports": "5dd7c4dd1f142cdfc779",
     "omitting-necessary-imports": "ad0c8a2d6772d0748968",
     "incorrect-contextual-references": "ef690935a0e05e79fc39",
+    "misleading-comments-in-code": "295cb1a0a26f7d48cb99",
+    "incorrect-explanation": "3b4d1fbd3cfb8373ec16",
+    "irrelevant-information": "b2982fcdc6ad4c9a61f9",
+    "redundant-information": "8390e6383a97a47aba85",
+    "inconsistent-terminology": "7f7eef7332266627e87d",
+    "poorly-formatted-response": "5f16863cca26bceb1e98",
 }
 """What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
 
@@ -202,7 +209,9 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
 
 @pytest.mark.parametrize("name", TYPE_PINS)
 def test_what_an_error_type_makes_changes_only_with_the_version_of_embed(name: str) -> None:
-    fitting = [row for row in (*rows(), *extra_rows()) if ERROR_TYPES[name].propose(row.response)][:3]
+    fitting = [
+        row for row in (*rows(), *extra_rows(), *glaive_like.rows(12)) if ERROR_TYPES[name].propose(row.response)
+    ][:3]
     made = content_key([record.to_row() for record in EmbedStage((name,), 0)(fitting)[0]])
     assert made == TYPE_PINS[name], "raise the version of embed and pin this hash"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from prose_types import PROSE
 
 from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
@@ -17,7 +18,7 @@ from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
 from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
 
-ALL = tuple(ERROR_TYPES)
+ALL = tuple(name for name in ERROR_TYPES if name not in PROSE)
 EXECUTED = tuple(name for name, kind in ERROR_TYPES.items() if kind.level == "executed")
 """What cannot be shown without running it; syntax errors and unused imports find a place in any code."""
 

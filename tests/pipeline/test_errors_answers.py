@@ -7,6 +7,7 @@ import ast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prose_types import PROSE
 
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES
@@ -145,7 +146,7 @@ def answers(draw: st.DrawFn) -> str:
 @settings(max_examples=15, deadline=None)
 @given(answers())
 def test_every_proposed_edit_is_exact_and_can_be_undone(answer: str) -> None:
-    proposed = {name: kind.propose(answer) for name, kind in ERROR_TYPES.items()}
+    proposed = {name: kind.propose(answer) for name, kind in ERROR_TYPES.items() if name not in PROSE}
     assert all(len(proposals) > 3 for proposals in proposed.values())
     for name, proposals in proposed.items():
         assert proposals == sorted(proposals, key=lambda edits: [(edit.start, edit.end, edit.new) for edit in edits])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import sys
 
+import glaive_like
 from extra_rows import extra_rows
 
 from pipeline.errors import ERROR_TYPES
@@ -18,6 +19,8 @@ from pipeline.stages.annotate import annotate
 from pipeline.stages.embed import embed
 
 ROWS = 60
+LONGER_ROWS = 10
+"""Made-up answers, for types that the short answers of the built-in corpus have no place for."""
 
 HEAD = """# Error types
 
@@ -41,6 +44,17 @@ work grows faster | relative |
 | `omitting-necessary-imports` | an import, or one of its names, goes | pyflakes, and a NameError | absolute |
 | `incorrect-contextual-references` | a variable in another's place; in prose, a quoted name that is not there | by \
 running; prose against the code's names | relative; names that are nowhere: absolute |
+| `misleading-comments-in-code` | a number or direction in a comment or docstring, or two comments swapped | equal \
+syntax trees | relative; absolute where the code contradicts |
+| `incorrect-explanation` | a complexity, number, order or negation in the prose | by construction; static where the \
+code tells | relative; absolute where the code contradicts |
+| `irrelevant-information` | a paragraph on something else is added | by construction: words in common | absolute; \
+relative |
+| `redundant-information` | a sentence is said again, as it was or taken up | token-set ratio | absolute; relative |
+| `inconsistent-terminology` | some of at least three mentions of a term are renamed | both forms, where one was | \
+absolute; relative |
+| `poorly-formatted-response` | a fence, list, heading or paragraph break is broken | a Markdown parser | absolute; \
+relative |
 
 *Absolute* recognisers need the answer alone. *Relative* ones compare with the good answer to the same prompt: the
 same tree but for this. Where they cannot tell, the answer is unscored, which is not zero: no good answer, another way
@@ -64,33 +78,51 @@ which the function gives plain JSON, or raises what it says it raises; gives the
 another process in another order; and leaves its arguments alone. The sandbox fixes the order of sets, so a result
 that depends on it counts as stable.
 
-The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0), or, where it has none,
-of `tests/support/extra_rows.py`; `tests/pipeline/test_errors_page.py` holds that they still are.
+## Errors in prose
+
+Prose is what a CommonMark parser takes for paragraphs and headings, outside every fence; an answer of more than 20,000
+characters has none that is known. Of edits in prose all fenced code is left as it was, to the letter; broken fences are
+the exception. Where an absolute recogniser cannot tell and there is no good answer, the answer is unscored: without a
+good answer most explanations and comments are. What they hold against a threshold:
+
+- *irrelevant*: a paragraph of at least 4 content words of which under 20 % occur in the rest of the answer, in the
+  prompt, or in a list of some 480 words that programming answers are made of. The lowest share of a good paragraph was
+  40 % in the built-in corpus and 25 % in made-up answers; 98 % of the asides lie below 20 %.
+- *redundant*: two sentences of at least 4 words with a token-set ratio of 97 or more, lengths within 60 %, the same
+  numbers, the same code, and the same words of direction. Of 600 made-up answers
+  eight had such a pair at 95, none at 97.
+- *terminology*: both forms of one of twelve pairs, with three mentions or more. Good answers that mix them are why: of
+  164 HumanEval docstrings two say both `list` and `array`. With a good answer that mixes them, too, it is no finding.
+
+An aside that is about programming is not recognised, and neither is a repetition in other words.
+
+The examples below are what a run gave on the first fitting row of the built-in corpus (seed 0), or, where it
+has none, of `tests/support/extra_rows.py` or made-up answers;
+`tests/pipeline/test_errors_page.py` holds that they still are.
 """
 
 
 def page() -> str:
-    rows = [*build(ROWS, 0), *extra_rows()]
+    rows = [*build(ROWS, 0), *extra_rows(), *glaive_like.rows(LONGER_ROWS)]
     return "\n".join([HEAD, *(_section(kind, rows) for kind in ERROR_TYPES.values())])
 
 
 def _section(kind: ErrorType, rows: list[QARecord]) -> str:
     made = _first(kind, rows)
     pair = annotate(made)
-    places = zip(pair.chosen_spans, pair.rejected_spans, strict=True)
     found = kind.recognise(made.rejected, reference=made.response, tests=made.tests)
     assert isinstance(found, Finding) and found.present
     return "\n".join([
         f"## {kind.name}\n",
         f"> {made.prompt}\n",
-        f"```diff\n{_difference(made)}\n```\n",
+        f"````diff\n{_difference(made)}\n````\n",
         *(
             f"- chosen span `[{chosen.start}, {chosen.end})` {_shown(chosen.text)}, "
             f"rejected span `[{rejected.start}, {rejected.end})` {_shown(rejected.text)}"
-            for chosen, rejected in places
+            for chosen, rejected in zip(pair.chosen_spans, pair.rejected_spans, strict=True)
         ),
         f"- verified {made.edits[0].level}: {made.edits[0].evidence}",
-        f"- recognised at `[{found.start}, {found.end})`: {found.explanation}\n",
+        f"- recognised{_place(found)}: {found.explanation}\n",
     ])  # fmt: skip
 
 
@@ -100,9 +132,17 @@ def _first(kind: ErrorType, rows: list[QARecord]) -> CorruptionRecord:
 
 
 def _difference(made: CorruptionRecord) -> str:
-    """The code of both sides, line by line."""
+    """The code of both sides, line by line; where that is the same, the lines around what is different."""
     good, bad = (text.split("```")[1].splitlines()[1:] for text in (made.response, made.rejected))
-    return "\n".join(line.rstrip() for line in difflib.ndiff(good, bad) if not line.startswith("?"))
+    if good != bad:
+        return "\n".join(line.rstrip() for line in difflib.ndiff(good, bad) if not line.startswith("?"))
+    lines = difflib.unified_diff(made.response.splitlines(), made.rejected.splitlines(), lineterm="", n=2)
+    shown = ["  [...]" if line.startswith("@@") else f"{line[0]} {line[1:]}" for line in list(lines)[2:]]
+    return "\n".join(line.rstrip() for line in shown)
+
+
+def _place(found: Finding) -> str:
+    return "" if found.start is None else f" at `[{found.start}, {found.end})`"
 
 
 def _shown(text: str) -> str:
