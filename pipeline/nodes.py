@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.contract import DATA, REJECTS, NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
@@ -140,14 +140,57 @@ def split_by_prompt(records: Sequence[Any], splits: dict[str, int], seed: int, n
     return {TRAIN: rest, **parts}
 
 
+MOST_ERRORS = 9
+
+
+class ErrorCount(BaseModel):
+    """Between `min` and `max` errors in an answer, drawn by the seed and the row's id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: int = Field(default=1, ge=1, description="Rows with fewer confirmed errors are rejected.")
+    max: int = Field(ge=1, le=MOST_ERRORS, description="No row gets more errors.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class TypeQuota(BaseModel):
+    """The same number of rows for every error type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_type: int = Field(gt=0, description="Rows with each error type.")
+
+
 class EmbedConfig(NodeConfig):
-    """Breaks good answers: one verified error in each."""
+    """Breaks good answers: verified errors in each, one by default."""
 
     kind: Literal["embed"]
     input: str = Field(description="The rows to break, such as `qa.train`.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
     error_types: list[str] = Field(
         default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
+    )
+    errors: int | ErrorCount = Field(default=1, description="Errors in each answer: a number, or `{min: 1, max: 3}`.")
+    quota: TypeQuota | Literal["proportional"] | None = Field(
+        default=None,
+        description="Rows for each error type: `{per_type: 200}`, or `proportional` to the rows in which a type has a "
+        "place. Without a quota every row gets an error that is drawn among those that fit it.",
+    )
+    minimum_applicable: int | None = Field(
+        default=None,
+        ge=0,
+        description="With a quota: a type that has a place in fewer rows is left out, and the manifest says so. By "
+        "default a fifteenth of the rows, at most 1,000.",
+    )
+    verify: Literal["executed", "static"] = Field(
+        default="executed",
+        description="`executed` runs both answers in the sandbox, on made inputs where a row has no tests; `static` "
+        "runs nothing.",
     )
     max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
@@ -160,9 +203,22 @@ class EmbedConfig(NodeConfig):
 
         return value or list(ERROR_TYPES)
 
+    @field_validator("errors")
+    @classmethod
+    def _one_at_least(cls, value: int | ErrorCount) -> int | ErrorCount:
+        if isinstance(value, int) and not 1 <= value <= MOST_ERRORS:
+            raise ValueError(f"an answer gets 1 to {MOST_ERRORS} errors")
+        return value
+
+    @model_validator(mode="after")
+    def _minimum_of_a_quota(self) -> Self:
+        if self.minimum_applicable is not None and self.quota is None:
+            raise ValueError("minimum_applicable goes with a quota: {per_type: 200} or proportional")
+        return self
+
 
 class Embed(NodeKind):
-    """Good answers to corrupted ones, each error verified by running both sides."""
+    """Good answers to corrupted ones, each error verified by running both sides or by what can be read."""
 
     name = "embed"
     product = "rows"
@@ -182,23 +238,18 @@ class Embed(NodeKind):
         return {}
 
     def make(self, works: Sequence[Work]) -> None:
-        from pipeline.records import CorruptionRecord, QARecord
-        from pipeline.runner import map_shards
-        from pipeline.stages.embed import EmbedStage
+        from pipeline.embedding import Quota, embed_rows
+        from pipeline.stages.embed import EmbedStage, Number
 
         for work in works:
             config: EmbedConfig = work.config
-            counts = map_shards(
-                work,
-                work.source("input").data,
-                EmbedStage(tuple(config.error_types), config.seed),
-                QARecord,
-                CorruptionRecord.SCHEMA,
-                resources=config.resources,
-                limit=config.limit,
-                max_rejected=config.max_rejected,
-            )
-            work.commit(rows=counts.as_rows())
+            wanted = config.errors
+            errors = Number(wanted, wanted) if isinstance(wanted, int) else Number(wanted.min, wanted.max)
+            stage = EmbedStage(tuple(config.error_types), config.seed, errors, config.verify)
+            per_type = config.quota.per_type if isinstance(config.quota, TypeQuota) else None
+            quota = Quota(per_type, config.minimum_applicable) if config.quota else None
+            counts, facts = embed_rows(work, stage, quota, config.limit, config.max_rejected)
+            work.commit(rows=counts.as_rows(), facts=facts)
 
 
 class AnnotateConfig(NodeConfig):
