@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import ErrorType, Unscored
 from pipeline.errors.rewrites import REWRITES, rewrites
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord
+from pipeline.spans import Edit
 
 SAMPLE = 300
 """Corrupted answers that the recognisers look at: a share of 50 % is then known to 6 points (Wilson, 95 %)."""
@@ -95,20 +97,37 @@ class Broken:
 
 
 def broken(record: CorruptionRecord | PreferenceRecord) -> Broken:
-    """A row as the report sees it. Pairs say which types they have, and nothing of levels."""
+    """A row as the report sees it."""
+    errors = tuple((edit.error_type, edit.level) for edit in errors_of(record))
     if isinstance(record, CorruptionRecord):
-        errors = {edit.error: (edit.error_type, edit.level) for edit in record.edits}
         marked = sum(len(edit.new) for edit in record.edits)
-        sides = (record.prompt, record.response, record.rejected)
-        return Broken(record.id, *sides, record.tests, tuple(errors.values()), marked)
-    types = dict.fromkeys(span.error_type for span in (*record.rejected_spans, *record.chosen_spans))
+        return Broken(record.id, record.prompt, record.response, record.rejected, record.tests, errors, marked)
     marked = sum(span.end - span.start for span in record.rejected_spans)
-    sides = (record.prompt, record.chosen, record.rejected)
-    return Broken(record.id, *sides, (), tuple((name, "") for name in types), marked)
+    return Broken(record.id, record.prompt, record.chosen, record.rejected, (), errors, marked)
+
+
+def errors_of(record: CorruptionRecord | PreferenceRecord) -> list[Edit]:
+    """The first edit of each error. Pairs have them in their provenance; of others there is a type, and no level."""
+    if isinstance(record, CorruptionRecord):
+        edits: Sequence[Edit] = record.edits
+    else:
+        edits = _told(record.provenance)
+    if edits or isinstance(record, CorruptionRecord):
+        return list({edit.error: edit for edit in reversed(edits)}.values())[::-1]
+    types = dict.fromkeys(span.error_type for span in (*record.rejected_spans, *record.chosen_spans))
+    return [Edit(0, 0, "", "", name) for name in types]
+
+
+def _told(provenance: str) -> list[Edit]:
+    """The edits in a provenance that `annotate` wrote; anything else may stand there as well."""
+    try:
+        return [Edit(**edit) for edit in json.loads(provenance)["edits"]]
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 @dataclass
-class _Counts:
+class RowCounts:
     """What is counted of every row."""
 
     rows: int = 0
@@ -126,6 +145,10 @@ class _Counts:
             self.lengths[name].append(length)
         return row
 
+    def statistics(self) -> dict[str, Length]:
+        """Mean, median, ninth decile and most of each length."""
+        return {what: _length(values) for what, values in self.lengths.items() if values}
+
 
 def report_on(
     name: str,
@@ -138,7 +161,7 @@ def report_on(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Count every row, and let the recognisers look at `sample` of them."""
-    counts = _Counts()
+    counts = RowCounts()
     chosen = heapq.nsmallest(sample, (counts.add(broken(record)) for record in records), key=_draw)
     seen = []
     for done, row in enumerate(chosen, start=1):
@@ -153,7 +176,7 @@ def report_on(
         "matrix": _matrix(chosen, seen, error_types),
         "unscored": _named(name for looked in seen for name, found in looked.bad.items() if found is None),
         "false_alarms": {kind: _alarms(kind, seen) for kind in (UNCHANGED, *REWRITES)},
-        "lengths": {what: _length(values) for what, values in counts.lengths.items() if values},
+        "lengths": counts.statistics(),
         "rejects": dict(rejects),
         "quotas": dict(quotas),
     }
@@ -196,7 +219,7 @@ def _in_order(names: Iterable[str], error_types: Mapping[str, ErrorType]) -> lis
     return [*(name for name in error_types if name in given), *sorted(given - set(error_types))]
 
 
-def _type_counts(name: str, counts: _Counts, rows: Sequence[Broken], seen: Sequence[_Looked]) -> TypeCounts:
+def _type_counts(name: str, counts: RowCounts, rows: Sequence[Broken], seen: Sequence[_Looked]) -> TypeCounts:
     own = [looked.bad.get(name) for row, looked in zip(rows, seen, strict=True) if name in row.types]
     return {
         "rows": counts.types[name],
