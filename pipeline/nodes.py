@@ -141,6 +141,7 @@ def split_by_prompt(records: Sequence[Any], splits: dict[str, int], seed: int, n
 
 
 MOST_ERRORS = 9
+PROPORTIONAL = "proportional"
 
 
 class ErrorCount(BaseModel):
@@ -159,11 +160,13 @@ class ErrorCount(BaseModel):
 
 
 class TypeQuota(BaseModel):
-    """The same number of rows for every error type."""
+    """Rows for every error type: as many of each, or in proportion to the rows in which each has a place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    per_type: int = Field(gt=0, description="Rows with each error type.")
+    per_type: int | None = Field(
+        default=None, gt=0, description="Rows with each error type; in proportion if left out."
+    )
 
 
 class EmbedConfig(NodeConfig):
@@ -175,8 +178,11 @@ class EmbedConfig(NodeConfig):
     error_types: list[str] = Field(
         default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
     )
-    errors: int | ErrorCount = Field(default=1, description="Errors in each answer: a number, or `{min: 1, max: 3}`.")
-    quota: TypeQuota | Literal["proportional"] | None = Field(
+    errors: ErrorCount = Field(
+        default=ErrorCount(min=1, max=1),
+        description="Errors in each answer, one by default: a number, or `{min: 1, max: 3}`.",
+    )
+    quota: TypeQuota | None = Field(
         default=None,
         description="Rows for each error type: `{per_type: 200}`, or `proportional` to the rows in which a type has a "
         "place. Without a quota every row gets an error that is drawn among those that fit it.",
@@ -203,12 +209,19 @@ class EmbedConfig(NodeConfig):
 
         return value or list(ERROR_TYPES)
 
-    @field_validator("errors")
+    @field_validator("errors", mode="before")
     @classmethod
-    def _one_at_least(cls, value: int | ErrorCount) -> int | ErrorCount:
-        if isinstance(value, int) and not 1 <= value <= MOST_ERRORS:
-            raise ValueError(f"an answer gets 1 to {MOST_ERRORS} errors")
+    def _number_of_errors(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
         return value
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _named_quota(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != PROPORTIONAL:
+            raise ValueError(f"a quota is {{per_type: 200}} or {PROPORTIONAL}, and not {value!r}")
+        return {} if value == PROPORTIONAL else value
 
     @model_validator(mode="after")
     def _minimum_of_a_quota(self) -> Self:
@@ -243,11 +256,9 @@ class Embed(NodeKind):
 
         for work in works:
             config: EmbedConfig = work.config
-            wanted = config.errors
-            errors = Number(wanted, wanted) if isinstance(wanted, int) else Number(wanted.min, wanted.max)
+            errors = Number(config.errors.min, config.errors.max)
             stage = EmbedStage(tuple(config.error_types), config.seed, errors, config.verify)
-            per_type = config.quota.per_type if isinstance(config.quota, TypeQuota) else None
-            quota = Quota(per_type, config.minimum_applicable) if config.quota else None
+            quota = Quota(config.quota.per_type, config.minimum_applicable) if config.quota else None
             counts, facts = embed_rows(work, stage, quota, config.limit, config.max_rejected)
             work.commit(rows=counts.as_rows(), facts=facts)
 

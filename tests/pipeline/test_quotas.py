@@ -137,7 +137,9 @@ def test_a_survey_says_what_fits():
 
 
 @pytest.mark.parametrize(("keys", "message"), [
-    ({"errors": 0}, "1 to 9"),
+    ({"errors": 0}, "greater than or equal to 1"),
+    ({"errors": 10}, "less than or equal to 9"),
+    ({"errors": "some"}, "valid dictionary"),
     ({"errors": {"min": 3, "max": 2}}, "min 3 is more than max 2"),
     ({"quota": {"per_type": 0}}, "greater than 0"),
     ({"quota": "even"}, "proportional"),
