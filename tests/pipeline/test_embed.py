@@ -11,9 +11,10 @@ import pytest
 from prose_types import PROSE
 
 from pipeline.errors import ERROR_TYPES
+from pipeline.errors.answers import program_of
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
-from pipeline.sandbox.run import Execution, Outcome, execute
+from pipeline.sandbox.run import Execution, Outcome, execute, passed
 from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
 from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
@@ -198,3 +199,13 @@ def test_without_running_each_type_can_be_asked_for_too(name: str) -> None:
     made = embed(rich(), [name], 0, None)
     assert isinstance(made, CorruptionRecord), made
     assert {edit.level for edit in made.edits} <= {"static", "by construction"}
+
+
+def test_a_row_without_tests_is_judged_on_made_inputs() -> None:
+    pytest.importorskip("pipeline.errors.inputs", reason="inputs are not made yet")
+    for name in ("off-by-one-errors", "improper-handling-of-edge-cases"):
+        made = embed(replace(rich(), tests=()), [name], 0, execute)
+        assert isinstance(made, CorruptionRecord), made
+        assert made.edits[0].level == "executed" and made.tests, "the inputs that show it are kept with it"
+        good, bad = (execute(program_of(text), made.tests) for text in (made.response, made.rejected))
+        assert passed(good, made.tests) and not passed(bad, made.tests)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,7 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from kintsugi.cli import app
+from kintsugi.hub import write_hub
+from kintsugi.references import find_dataset
 from pipeline.contract import Source, Work
 from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
@@ -19,7 +25,7 @@ from pipeline.shards import count_rows, read_records, write_shards
 from pipeline.sources.builtin import build
 from pipeline.stages.embed import Number
 from pipeline.stages.quotas import SURVEY, Drawing, Survey, goal_of
-from pipeline.store import read_manifest, verify
+from pipeline.store import Manifest, commit, read_manifest, verify
 
 ABC = ("a", "b", "c")
 RARE = "incorrect-base-case-in-recursion"
@@ -155,7 +161,8 @@ def test_what_makes_no_sense_is_refused(keys, message):
 
 
 ROWS = 150
-CONFIG = {"verify": "static", "quota": {"per_type": 12}, "seed": 1}
+PER_TYPE = 6
+CONFIG = {"verify": "static", "quota": {"per_type": PER_TYPE}, "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +203,8 @@ def bytes_of(made: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(sources, tmp_path_factory):
-    made = tmp_path_factory.mktemp("whole") / "made"
+    made = tmp_path_factory.mktemp("whole") / "rows" / "k"
+    commit(made.with_name("q"), Manifest("source", 1, "rows", "q", {}, [], {"in": ROWS}))
     Embed().make([work_on(sources / "40", made)])
     return made
 
@@ -205,10 +213,11 @@ def whole(sources, tmp_path_factory):
 def test_every_type_gets_its_rows_and_every_row_is_accounted_for(whole):
     manifest = read_manifest(whole)
     facts = manifest.facts["types"]
-    counts = Counter(edit.error_type for row in rows_of(whole) for edit in row.edits)
-    assert set(facts) == set(ERROR_TYPES)
+    counts = Counter(name for row in rows_of(whole) for name in {edit.error_type for edit in row.edits})
+    rare = {name for name, fact in facts.items() if fact["why"].startswith("left out")}
+    assert set(facts) == set(ERROR_TYPES) and len(rare) < len(facts) / 2
     for name, fact in facts.items():
-        assert counts[name] == fact["made"] == 12 - fact["short"], name
+        assert counts[name] == fact["made"] == PER_TYPE * (name not in rare) - fact["short"], name
         assert fact["short"] == 0 or fact["why"]
         assert fact["made"] <= fact["tried"] <= fact["applicable"] <= ROWS * 0.9
     reasons = Counter(reject["reason"] for reject in rejects_of(whole))
@@ -216,6 +225,24 @@ def test_every_type_gets_its_rows_and_every_row_is_accounted_for(whole):
     assert manifest.rows == {"in": ROWS, "out": len(rows_of(whole)), "rejected": reasons.total()}
     assert manifest.rows["in"] == manifest.rows["out"] + manifest.rows["rejected"]
     assert verify(whole) == [] and not (whole / ".work").exists()
+
+
+@pytest.mark.slow
+def test_card_and_report_tell_of_types_quotas_lengths_and_rejects(whole, tmp_path):
+    dataset = find_dataset(str(whole), whole.parent.parent, tmp_path)
+    write_hub(dataset, tmp_path / "hub", "mine", "mit")
+    card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "| error type | rows | executed | static | by construction |" in card
+    assert "| unused-imports | 6 | 0 | 6 | 0 |" in card
+    assert "| error type | rows with a place for it | wanted | made | why fewer |" in card
+    assert re.search(r"\| unused-imports \| 1\d\d \| 6 \| 6 \|  \|", card)
+    assert re.search(r"\| train \| good answer \| \d+ \| \d+ \| \d+ \| \d+ \|", card)
+    assert "| no-code | 15 |" in card and re.search(r"\| not-drawn \| \d+ \|", card)
+    done = CliRunner().invoke(app, ["inspect", str(whole), "--sample", "5", "-o", str(tmp_path / "r.json")])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["quotas"] == read_manifest(whole).facts["types"] and report["rejects"]["no-code"] == 15
+    assert "Quotas" in done.output and "not-drawn" in done.output
 
 
 @pytest.mark.slow
@@ -294,7 +321,7 @@ def test_several_errors_under_a_quota(sources, tmp_path):
     counts = Counter(name for row in rows for name in {edit.error_type for edit in row.edits})
     assert {name: fact["made"] for name, fact in facts.items()} == {name: counts[name] for name in facts}
     assert Counter(len({edit.error for edit in row.edits}) for row in rows)[2] > 0
-    assert all(count >= 12 for name, count in counts.items() if not facts[name]["short"])
+    assert all(count >= PER_TYPE for name, count in counts.items() if not facts[name]["short"])
 
 
 @pytest.mark.slow
@@ -306,7 +333,9 @@ def test_no_type_with_rows_enough_is_the_users_to_solve(sources, tmp_path):
 
 @pytest.mark.slow
 def test_rows_that_were_not_drawn_are_not_held_against_the_data(sources, tmp_path):
-    """Two rows of each type of 150: more than nine tenths are left, and at most a sixth may be rejected."""
-    Embed().make([work_on(sources / "40", tmp_path / "made", quota={"per_type": 2}, limit=60, max_rejected=0.5)])
+    """One row of each type of 60: more than half are left, and at most half of the others may be rejected."""
+    Embed().make([work_on(sources / "40", tmp_path / "made", quota={"per_type": 1}, limit=60, max_rejected=0.5)])
     manifest = read_manifest(tmp_path / "made")
-    assert manifest.rows["in"] == 60 and count_rows(tmp_path / "made" / "data") == manifest.rows["out"] <= 12
+    assert manifest.rows["in"] == 60 and count_rows(tmp_path / "made" / "data") == manifest.rows["out"] <= len(
+        ERROR_TYPES
+    )
