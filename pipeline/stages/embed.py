@@ -11,6 +11,7 @@ from pipeline import spans
 from pipeline.errors import ERROR_TYPES, base_cases
 from pipeline.errors.answers import code_of, compiles
 from pipeline.errors.base import Case, ErrorType, Execute, Proposal
+from pipeline.errors.inputs import made_tests
 from pipeline.failures import UserError, nearest
 from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject
 from pipeline.sandbox.run import Execution, execute, passed
@@ -114,16 +115,10 @@ def _judged(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, Exe
         return Reject(record.id, "good-answer-fails", fails) if fails else (case, None)
     execution = run(code.text, record.tests)
     if passed(execution, record.tests):
-        return (case if record.tests else replace(case, tests=_made_tests(record, run, seed))), run
+        return (case if record.tests else replace(case, tests=made_tests(record.response, run, seed))), run
     if record.tests or not compiles(code):
         return Reject(record.id, "good-answer-fails", f"{execution.status} {execution.detail}".strip())
     return case, None
-
-
-def _made_tests(record: QARecord, run: Execute, seed: int) -> tuple[FunctionTest, ...]:
-    from pipeline.errors.inputs import made_tests
-
-    return made_tests(record.response, run, seed)
 
 
 def _errors(

@@ -16,7 +16,6 @@ KEYS = {"rows_per_second", "ratio_to_pool", "peak_rss_15k", "peak_rss_150k", "se
 @pytest.mark.slow
 @pytest.mark.extensive
 def test_the_benchmark_writes_its_figures(tmp_path: Path) -> None:
-    pytest.importorskip("glaive_like", reason="rows like Glaive's are not made yet")
     command = [sys.executable, "benchmarks/pipeline.py", "--rows", "40", "--out", str(tmp_path / "figures.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

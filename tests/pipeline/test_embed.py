@@ -202,7 +202,6 @@ def test_without_running_each_type_can_be_asked_for_too(name: str) -> None:
 
 
 def test_a_row_without_tests_is_judged_on_made_inputs() -> None:
-    pytest.importorskip("pipeline.errors.inputs", reason="inputs are not made yet")
     for name in ("off-by-one-errors", "improper-handling-of-edge-cases"):
         made = embed(replace(rich(), tests=()), [name], 0, execute)
         assert isinstance(made, CorruptionRecord), made
