@@ -40,15 +40,15 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (1, "26ac7dd636833477ea2d"),
+    "source": (2, "26ac7dd636833477ea2d"),
     "embed": (3, "b17756ebf8d53aa87f68"),
-    "annotate": (2, "84b8660b718e6b0a4859"),
+    "annotate": (3, "84b8660b718e6b0a4859"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "3b8903d31f1cf3aa0a0e"),
-    "compare": (4, "b084921eb78641f5554d"),
+    "score": (4, "4d658710b268875986be"),
+    "compare": (4, "457d5fc5091664d9f1a8"),
 }
 
 TYPE_PINS = {
