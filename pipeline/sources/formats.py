@@ -139,7 +139,9 @@ def from_trl(row: Row, id: str) -> PreferenceRecord:
     return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "chosen", "rejected"))
 
 
-def _unpacked(required: tuple[Fields, ...], unpack: Callable[[Row], Row], into: Convert, guessed: bool = True) -> Format:
+def _unpacked(
+    required: tuple[Fields, ...], unpack: Callable[[Row], Row], into: Convert, guessed: bool = True
+) -> Format:
     """A format that is read as another one once `unpack` has put its texts under that one's names."""
 
     def convert(row: Row, id: str) -> Record:
@@ -177,6 +179,20 @@ FORMATS: dict[str, Format] = {
     "prompts": Format(PROMPTS, from_prompts, guessed=False),
 }
 """The known formats, in the order in which a row is held against them."""
+
+FIELDS = tuple(
+    dict.fromkeys(
+        [
+            "id",
+            "source",
+            "tests",
+            "edits",
+            "input",
+            *(name for known in FORMATS.values() for fields in known.required for name in fields),
+        ]
+    )
+)
+"""Every field that a format reads, for mappings."""
 
 
 def to_granular(record: PreferenceRecord) -> Row:

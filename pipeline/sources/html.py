@@ -11,7 +11,9 @@ from pipeline.sources.values import BadRow, text, typed
 
 ANSWERS = ("answers",)
 PAIR = ("response_j", "response_k")
-_TAG = re.compile(r"</?(?:p|pre|code|a|br|ul|ol|li|em|strong|b|i|blockquote|h[1-6]|hr|img|div|span|kbd|table)\b[^>]*>", re.I)
+_TAG = re.compile(
+    r"</?(?:p|pre|code|a|br|ul|ol|li|em|strong|b|i|blockquote|h[1-6]|hr|img|div|span|kbd|table)\b[^>]*>", re.I
+)
 _LANGUAGE = re.compile(r"\blang(?:uage)?-(\w+)")
 _BLANK = re.compile(r"\n{3,}")
 
@@ -42,7 +44,10 @@ def to_markdown(html: str) -> str:
 
 def _language(block: Any) -> str:
     """The language that a code block or the code in it is marked with: `lang-py`, as the sites write it."""
-    classes = [*(block.get("class") or []), *(name for inner in block.find_all("code") for name in inner.get("class") or [])]
+    classes = [
+        *(block.get("class") or []),
+        *(name for inner in block.find_all("code") for name in inner.get("class") or []),
+    ]
     found = _LANGUAGE.search(" ".join(classes))
     return "" if not found else {"py": "python"}.get(found[1], found[1])
 

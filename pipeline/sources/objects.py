@@ -25,14 +25,18 @@ KEYS = {
     "gs": "Set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file.",
     "abfs": "Set AZURE_STORAGE_ACCOUNT_NAME and log in with the Azure tools.",
 }
-DENIED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|UNRECOGNIZED_CLIENT|credential|403|401", re.I)
+DENIED = re.compile(
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|UNRECOGNIZED_CLIENT|credential|403|401", re.I
+)
 NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|bucket does not exist|bucket .* not found", re.I)
 
 
 def object_parts(scheme: str, url: str) -> list[Part]:
     """The files at an address: one object, all below a prefix, or those that fit a pattern. Raises user errors."""
     if scheme not in SCHEMES:
-        raise UserError("config", f"addresses of kind {scheme}:// cannot be read.", "from", f"Known: {', '.join(SCHEMES)}.")
+        raise UserError(
+            "config", f"addresses of kind {scheme}:// cannot be read.", "from", f"Known: {', '.join(SCHEMES)}."
+        )
     rest = url.partition("://")[2]
     if "@" in rest.partition("/")[0] or re.search(r"\?\w+=", rest):
         what = "the address holds more than a bucket and a path."
