@@ -31,7 +31,7 @@ def texts_of(record: Record) -> tuple[str, ...]:
 
 
 def unusable(record: Record, longest: int) -> tuple[str, str] | None:
-    """The reason and detail for a row that nothing could be done with: the parser of Python stops at null characters."""
+    """The reason and detail for a row that nothing can be done with: Python's parser stops at null characters."""
     for text in texts_of(record):
         if "\0" in text:
             return "null-character", f"a text holds a null character at {text.index(chr(0))}."

@@ -29,10 +29,10 @@ def from_alpaca(row: Row) -> Row:
 
 
 def from_chat(row: Row) -> Row:
-    """``messages: [{role, content}]``, or ShareGPT's ``conversations: [{from, value}]``: the last answer is the response.
+    """``messages: [{role, content}]``, or ShareGPT's ``conversations: [{from, value}]``.
 
-    A single question is the prompt as it stands. What was said before it is kept with marks of who spoke; what follows
-    the last answer is left off.
+    The last answer is the response. A single question is the prompt as it stands; what was said before is kept with
+    marks of who spoke, and what follows the last answer is left off.
     """
     field = "messages" if "messages" in row else "conversations"
     turns = [_turn(item, f"{field}[{i}]") for i, item in enumerate(typed(row[field], list, field))]

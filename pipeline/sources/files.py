@@ -1,7 +1,7 @@
 """Reads rows of data files as records.
 
-A row that cannot be used comes out as a `Reject`, its id FILE:LINE (in a .json file FILE:ITEM, in Parquet FILE:ROW, from
-1); only a file that cannot be used raises.
+A row that cannot be used comes out as a `Reject`, its id FILE:LINE (in a .json file FILE:ITEM, in Parquet FILE:ROW,
+from 1); only a file that cannot be used raises.
 """
 
 from __future__ import annotations

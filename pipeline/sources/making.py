@@ -1,8 +1,8 @@
 """Rows from outside into a source's shards, in four steps that hold a few thousand rows at a time.
 
 Read: rows are parsed and converted into scratch shards, with hashes of what they say. Judge: the costly checks, a task
-for each scratch shard. Survey: what can only be said of all rows, on the hashes alone. Write: the rows that are left, each
-into the shards of its split, and all others with their reasons.
+for each scratch shard. Survey: what can only be said of all rows, on the hashes alone. Write: the rows that are left,
+each into the shards of its split, and all others with their reasons.
 """
 
 from __future__ import annotations
@@ -113,9 +113,8 @@ def read_in(found: Iterator[Found | Reject], directory: Path, seed: int, longest
     rejects = ShardWriter(directory / "rejected", REJECTED, SCRATCH_ROWS)
     held: list[Found] = []
     refused: list[Reject] = []
-    characters = shards = read = 0
-    for item in found:
-        read += 1
+    characters = shards = 0
+    for read, item in enumerate(found, start=1):
         bad = item if isinstance(item, Reject) else _unusable(item, longest)
         if bad:
             scratch.count(bad.reason, bad.detail)

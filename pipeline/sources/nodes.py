@@ -49,13 +49,13 @@ class SourceConfig(NodeConfig):
     )
     splits: dict[str, int | str] = Field(
         default_factory=dict,
-        description="Rows held out under each name, the rest is `train`: a number of rows, or a share such as `5%`, with "
-        "which a row stays where it is when data grows.",
+        description="Rows held out under each name, the rest is `train`: a number of rows, or a share such as `5%`, "
+        "with which a row stays where it is when data grows.",
     )
     format: str = Field(default="auto", description="The rows' format; recognised by their fields by default.")
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="Our field names to the columns of the rows, where no format fits: `{prompt: title, response: body.text}`.",
+        description="Our fields to the rows' columns, where no format fits: `{prompt: title, response: body.text}`.",
     )
     hub_config: str | None = Field(default=None, description="With `hf:`: the configuration (subset) of the data set.")
     hub_split: str | None = Field(default=None, description="With `hf:`: the split that is read; `train` by default.")
@@ -250,7 +250,7 @@ def _refuse_unusable(work: Work, good: int, scratch: Any, left: int | None = Non
     everything = good + scratch.refused
     if good and left != 0 and sum(bad.values()) <= config.max_rejected * everything:
         return
-    if good and left == 0 or not bad:
+    if (good and left == 0) or not bad:
         listed = ", ".join(f"{reason} {count}" for reason, count in scratch.reasons.most_common())
         what = f"none of {everything} rows is left ({listed})."
         raise UserError("data", what, f"node {work.name}: {config.origin}", "Ask for less, or look at the rows.")
@@ -273,8 +273,8 @@ def split_by_prompt(
 ) -> dict[str, list[Any]]:
     """Split so that no prompt is on two sides, in an order given by a hash of (seed, prompt).
 
-    Rows that share a prompt move together, so a split of so many rows may hold a few more. A split that is a share takes
-    the prompts whose hash lies in its part of all hashes.
+    Rows that share a prompt move together, so a split of so many rows may hold a few more. A split that is a share
+    takes the prompts whose hash lies in its part of all hashes.
     """
     sizes = sizes_of(splits)
     groups: dict[str, list[Any]] = {}

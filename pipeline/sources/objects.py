@@ -78,6 +78,7 @@ def _nothing_there(system: Any, url: str, prefix: str) -> UserError:
     from pyarrow import fs
 
     above, _, name = prefix.rpartition("/")
+    system.get_file_info(fs.FileSelector(prefix.partition("/")[0]))  # raises where there is no bucket
     near = [info.base_name for info in system.get_file_info(fs.FileSelector(above, allow_not_found=True))]
     close = get_close_matches(name, near, n=1)
     hint = f"Did you mean '{close[0]}'?" if close else "Look at it with the store's own tool; names are case-sensitive."
@@ -101,7 +102,7 @@ def _hash(system: Any, scheme: str, info: Any) -> str:
     import hashlib
 
     try:
-        with system.open_input_stream(info.path) as stream:
+        with system.open_input_stream(info.path, compression=None) as stream:
             tags = {name.lower(): value for name, value in (stream.metadata() or {}).items()}
             if tags.get("etag"):
                 return content_key([info.size, tags["etag"].decode()])

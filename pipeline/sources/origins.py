@@ -58,10 +58,8 @@ def _local(text: str) -> Origin:
         parts = [_local_part(item, item.relative_to(path).as_posix()) for item in listed]
         return _origin(text, *_chosen(text, parts, pattern=False))
     if _is_pattern(text) and not path.exists():
-        from glob import glob
-
         base = Path(base_of(text) or ".")
-        listed = sorted(Path(name) for name in glob(text, recursive=True) if Path(name).is_file())
+        listed = sorted(path for path in base.glob(text[len(base_of(text)) :].lstrip("/")) if path.is_file())
         parts = [_local_part(item, item.relative_to(base).as_posix()) for item in listed]
         return _origin(text, *_chosen(text, parts, pattern=True))
     _check_file(path)

@@ -26,9 +26,9 @@ from eval.scorers.stage import ScoreStage
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
-from pipeline.sources.nodes import split_by_prompt
 from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
+from pipeline.sources.nodes import split_by_prompt
 from pipeline.stages.annotate import AnnotateStage, annotate_shard
 from pipeline.stages.embed import EmbedStage
 from pipeline.store import Input, Manifest, content_key

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pipeline.contract import Work
 from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
-from pipeline.sources.nodes import SHARD_ROWS as SHARD_BOUNDS
-from pipeline.sources.nodes import split_by_prompt
 from pipeline.nodes import EmbedConfig, Source, SourceConfig
 from pipeline.records import REJECTED, PreferenceRecord, QARecord
 from pipeline.shards import count_rows, read_records, read_shard, shard_paths
+from pipeline.sources.nodes import SHARD_ROWS as SHARD_BOUNDS
+from pipeline.sources.nodes import split_by_prompt
 from pipeline.store import read_manifest, verify
 
 SHARD_ROWS = SHARD_BOUNDS[0]
