@@ -115,4 +115,4 @@ def _hashed(words: Sequence[str], lengths: Iterable[int]) -> Iterator[tuple[tupl
 
     for length in lengths:
         for gram in zip(*(words[i:] for i in range(length)), strict=False):
-            yield gram, xxh3_64_intdigest(" ".join(gram))
+            yield gram, xxh3_64_intdigest(" ".join(gram).encode())

@@ -50,8 +50,8 @@ def _fingerprint(given: dict[str, Any], where: str) -> str:
         import datasets
 
         builder = datasets.load_dataset_builder(**given)
-    files = builder.config.data_files or {}
-    origins = {name: [list(map(str, pair)) for pair in files[name].origin_metadata] for name in files}
+    of_split = builder.config.data_files or {}
+    origins = {split: [list(map(str, pair)) for pair in of_split[split].origin_metadata] for split in of_split}
     return content_key([builder.hash, builder.config.name, origins])
 
 

@@ -106,7 +106,7 @@ def _hash(system: Any, scheme: str, info: Any) -> str:
             tags = {name.lower(): value for name, value in (stream.metadata() or {}).items()}
             if tags.get("etag"):
                 return content_key([info.size, tags["etag"].decode()])
-            return hashlib.file_digest(cast(BinaryIO, io.BufferedReader(stream, READ_AHEAD)), "sha256").hexdigest()
+            return hashlib.file_digest(cast(io.BytesIO, io.BufferedReader(stream, READ_AHEAD)), "sha256").hexdigest()
     except OSError as error:
         raise refused(scheme, f"{scheme}://{info.path}", error) from None
 

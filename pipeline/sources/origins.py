@@ -67,7 +67,7 @@ def _local(text: str) -> Origin:
 
 
 def _local_part(path: Path, name: str) -> Part:
-    return Part(name, str(path), partial(path.open, "rb"), partial(file_hash, path))
+    return Part(name, str(path), lambda: path.open("rb"), partial(file_hash, path))
 
 
 def _chosen(where: str, found: Sequence[Part], pattern: bool) -> tuple[list[Part], list[str]]:

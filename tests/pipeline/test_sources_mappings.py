@@ -15,9 +15,22 @@ HH = "\n\nHuman: How do I add?\n\nAssistant: With plus."
 LONG = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Add?\n\nAssistant:"
 SHP = {"history": "Why?", "human_ref_A": "A.", "human_ref_B": "B.", "labels": 1, "score_ratio": 2.0}
 HTML = (
-    '<p>Use <code>a_b*c</code>, see <a href="http://x">this &amp; that</a>:</p>\n\n<pre class="lang-py prettyprint-override">'
+    '<p>Use <code>a_b*c</code>, see <a href="http://x">this &amp; that</a>:</p>\n\n'
+    '<pre class="lang-py prettyprint-override">'
     "<code>def f(x):\n    return x &lt; 1 and x_y_z * 2\n</code></pre>\n<ul><li>one</li><li><em>two</em></li></ul>"
 )
+
+
+def turns(*said):
+    return [{"role": role, "content": content} for role, content in said]
+
+
+def shared(*said):
+    return [{"from": role, "value": content} for role, content in said]
+
+
+def voted(text, score):
+    return {"text": text, "pm_score": score}
 
 
 def only(folder, row, format="auto", fields=None):
@@ -49,13 +62,13 @@ def reason(folder, row, format):
         ),
         (
             "chat",
-            {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."}, {"role": "user", "content": "Thanks."}]},
+            {"messages": turns(("system", "Be short."), ("user", "Q?"), ("assistant", "A."), ("user", "Thanks."))},
             "Be short.\n\nQ?",
             "A.",
         ),
         (
             "chat",
-            {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}, {"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A."}]},
+            {"conversations": shared(("human", "Hi"), ("gpt", "Hello."), ("human", "Q?"), ("gpt", "A."))},
             "Human: Hi\n\nAssistant: Hello.\n\nHuman: Q?",
             "A.",
         ),
@@ -80,10 +93,10 @@ def test_questions_with_answers(tmp_path, name, row, prompt, response):
         ),
         ("shp", SHP, ("Why?", "A.", "B.")),
         ("shp", {**SHP, "labels": 0, "score_ratio": 7.5}, ("Why?", "B.", "A.")),
-        ("stackexchange-pairs", {"question": "<p>Q</p>", "response_j": "<b>j</b>", "response_k": "k"}, ("Q", "**j**", "k")),
+        ("stackexchange-pairs", {"question": "Q", "response_j": "<b>j</b>", "response_k": "k"}, ("Q", "**j**", "k")),
         (
             "stackexchange-pairs",
-            {"question": "Q", "answers": [{"text": "b", "pm_score": 2}, {"text": "<p>a</p>", "pm_score": 9}, {"text": "c", "pm_score": 0}]},
+            {"question": "<p>Q</p>", "answers": [voted("b", 2), voted("<p>a</p>", 9), voted("c", 0)]},
             ("Q", "a", "c"),
         ),
     ],
