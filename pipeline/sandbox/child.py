@@ -14,8 +14,6 @@ Supervisor: the exit status as digits, once; when its socket is closed from the 
 Whatever runs in the sealed process the code may change or forge. It gains nothing: what is expected was never sent.
 """
 
-# ruff: noqa: PTH123
-
 from __future__ import annotations
 
 import gc
@@ -44,8 +42,8 @@ RESULTS = 3
 """The one open file of the sealed process beside the standard ones, which lead nowhere."""
 
 COMMON = (
-    "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "fractions", "functools", "heapq", "itertools",
-    "math", "operator", "random", "re", "statistics", "string", "time", "typing",
+    "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "fractions", "functools", "heapq",
+    "itertools", "math", "operator", "random", "re", "statistics", "string", "time", "typing",
 )  # fmt: skip
 """What answers import most: loaded once in the template, so that it costs a job nothing."""
 
@@ -115,8 +113,8 @@ def _supervise(mechanism: str, source: int, results: int, control: socket.socket
         os.close(held[1])
         _run_isolated(mechanism, job, results, held[0])
     os.close(results)
-    waiting, _, _ = select.select([ended, control], [], [])
-    if control in waiting:  # its time is up, or nobody waits any more
+    waiting, _, _ = select.select([ended, control.fileno()], [], [])
+    if control.fileno() in waiting:  # its time is up, or nobody waits any more
         os.kill(process, signal.SIGKILL)
     _, status, usage = os.wait4(process, 0)
     isolation.end_group(mechanism, process)

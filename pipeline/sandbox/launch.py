@@ -18,26 +18,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from pipeline.failures import UserError
-from pipeline.sandbox import child
-from pipeline.sandbox.child import EXIT_CRASHED, EXIT_CPU_LIMIT
+from pipeline.sandbox import UNSAFE_EXEC, child
+from pipeline.sandbox.child import EXIT_CPU_LIMIT, EXIT_CRASHED
 from pipeline.sandbox.isolation import BUBBLEWRAP, NAMESPACES, NOBODY, UNSAFE, Mechanism
 from pipeline.sandbox.kernel import IsolationError
-from pipeline.sandbox.visible import hidden, shown
+from pipeline.sandbox.visible import hidden, is_link, shown
 
-__all__ = ["EXIT_CPU_LIMIT", "HINT", "UNSAFE_EXEC", "Ended", "run", "used"]
+__all__ = ["EXIT_CPU_LIMIT", "HINT", "Ended", "run", "used"]
 
 ROOT = Path(__file__).parents[2]
 INSIDE = "/kintsugi"
 """Where our own code lies within bubblewrap."""
-
-UNSAFE_EXEC = "KINTSUGI_UNSAFE_EXEC"
-"""Set to 1, as --unsafe-exec does, it lets code run where it cannot be isolated. No experiment file can say so."""
 
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
 
@@ -77,10 +74,10 @@ _LOCK = threading.Lock()
 _templates: list[_Template] = []
 """Those that wait for jobs: at most one, and none with bubblewrap, whose jobs have one each."""
 
-_used: set[str] = set()
+_used: set[Mechanism] = set()
 
 
-def used() -> list[str]:
+def used() -> list[Mechanism]:
     """The mechanisms that have run code in this process since the last call of this: what results are to record."""
     found = sorted(_used)
     _used.clear()
@@ -187,7 +184,8 @@ def start_strongest() -> _Template:
 
 def candidates() -> Sequence[Mechanism]:
     """The mechanisms to try, strongest first."""
-    return [NAMESPACES, BUBBLEWRAP, *([UNSAFE] if os.environ.get(UNSAFE_EXEC) == "1" else [])]
+    allowed = os.environ.get(UNSAFE_EXEC) == "1"
+    return (NAMESPACES, BUBBLEWRAP, UNSAFE) if allowed else (NAMESPACES, BUBBLEWRAP)
 
 
 def _start(mechanism: Mechanism) -> _Template:
@@ -196,7 +194,7 @@ def _start(mechanism: Mechanism) -> _Template:
     with theirs, _in_memory(b"") as errors:
         process = subprocess.Popen(
             _command(mechanism),
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=errors,
             cwd="/",
@@ -237,7 +235,11 @@ def _command(mechanism: Mechanism) -> list[str]:
 def _bubblewrap_options(python: str) -> list[str]:
     """A root like that of `isolation`, with our own code in it, since it has to start there."""
     paths = [path for path in (*shown(), os.path.realpath(python)) if path != os.devnull]
-    visible = [word for path in paths for word in ("--ro-bind", path, path)]
+    visible = [
+        word
+        for path in paths
+        for word in (("--symlink", str(Path(path).readlink()), path) if is_link(path) else ("--ro-bind", path, path))
+    ]
     covered = [word for path in hidden() for word in ("--tmpfs", path, "--remount-ro", path)]
     package = f"{INSIDE}/pipeline/sandbox"
     nobody = ["--uid", str(NOBODY), "--gid", str(NOBODY)]

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 from pipeline.failures import UserError
 from pipeline.records import FunctionTest
 from pipeline.sandbox import launch
+from pipeline.sandbox.isolation import UNSAFE, Mechanism
 from pipeline.sandbox.launch import Ended
 
 Status = Literal["completed", "compile-error", "load-error", "cpu-limit", "wall-limit", "crashed"]
@@ -23,6 +24,7 @@ Status = Literal["completed", "compile-error", "load-error", "cpu-limit", "wall-
 TEXT_LENGTH = 300
 RELATIVE_TOLERANCE = 1e-9
 """Floats agree up to this: summing in another order is no error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -65,7 +67,9 @@ def execute(code: str, tests: Sequence[FunctionTest], limits: Limits = Limits())
     ended = launch.run({"code": code, "calls": calls, **asdict(limits)}, limits.wall_seconds, limits.output_bytes)
     entries = _parse(ended.output, len(tests))
     if not entries and ended.reason == "exit":
-        raise UserError("environment", f"the sandbox did not run the code (exit status {ended.code}).", hint=launch.HINT)
+        raise UserError(
+            "environment", f"the sandbox did not run the code (exit status {ended.code}).", hint=launch.HINT
+        )
     if entries and "isolation" in entries[0]:
         what = f"code cannot be isolated here: {_text(entries[0]['isolation'])}."
         raise UserError("environment", what, hint=launch.HINT)
@@ -191,7 +195,10 @@ def reach():
     return socket.create_connection(("127.0.0.1", 1), 1)
 
 def write():
-    return open("/tmp/kintsugi-probe", "w")
+    return open("/kintsugi-probe", "w")
+
+def keep():
+    return open("notes", "w").write("x")
 
 def processes():
     return os.fork()
@@ -199,13 +206,19 @@ def processes():
 def look():
     return [sorted(os.environ), os.path.exists("/proc/self"), os.path.exists("/home"), os.getuid()]
 """
+SEALED = ["PermissionError", "OSError", "1", "PermissionError", "[[], false, false, 65534]"]
 
 
-def check_isolation() -> str:
-    """One sentence for the doctor on how code is isolated here; a `UserError` where it cannot be."""
-    calls = [FunctionTest.of(name) for name in ("reach", "write", "processes", "look")]
+def check_isolation() -> Mechanism:
+    """How code is isolated here: a program that tries to get out is run.
+
+    Raises an environment error where code cannot be isolated, and where the program gets out.
+    """
+    calls = [FunctionTest.of(name) for name in ("reach", "write", "keep", "processes", "look")]
+    launch.used()
     execution = execute(PROBE, calls, Limits(cpu_seconds=5))
+    [mechanism] = launch.used()
     found = [outcome.raised or outcome.value for outcome in execution.outcomes]
-    if found != ["PermissionError", "FileNotFoundError", "PermissionError", "[[], false, false, 65534]"]:
-        raise UserError("environment", f"the sandbox does not hold: {execution.status}, {found}.", hint=HINT)
-    return "isolated: own namespaces, no network, an empty read-only file system, no other processes, user nobody"
+    if found != SEALED and mechanism != UNSAFE:
+        raise UserError("environment", f"the sandbox does not hold: {execution.status}, {found}.", hint=launch.HINT)
+    return mechanism
