@@ -149,7 +149,8 @@ class _Mapper:
         launch.used()  # what ran for another shard is told there
         kept, rejected = self.stage(records)
         assert len(kept) + len(rejected) == len(records), "a stage lost or invented rows"
-        write_text(task.sandbox, " ".join(launch.used()))
+        if mechanisms := launch.used():
+            write_text(task.sandbox, " ".join(mechanisms))
         write_table(task.rejects, table_of(rejected, REJECTED))
         write_table(task.data, table_of(kept, self.schema_out))
         return {"rows": task.rows}

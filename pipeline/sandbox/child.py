@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -27,6 +26,7 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from json import dumps, loads
 from typing import Any
 
 from pipeline.sandbox import isolation
@@ -101,7 +101,7 @@ def _supervise(mechanism: str, source: int, results: int, control: socket.socket
     report = _reporter(results)
     try:
         with open(source, encoding="utf-8") as file:
-            job = json.load(file)
+            job = loads(file.read())
         isolation.enter_job(mechanism)
     except (isolation.IsolationError, OSError) as error:
         report({"isolation": str(error)})
@@ -162,7 +162,7 @@ def _run_isolated(mechanism: str, job: dict[str, Any], results: int, alive: int)
 
 
 def _reporter(channel: int) -> Report:
-    write, encode = os.write, json.dumps
+    write, encode = os.write, dumps
 
     def report(entry: dict[str, Any]) -> None:
         line = encode(entry).encode() + b"\n"
@@ -195,11 +195,11 @@ def _outcome(names: dict[str, Any], function: str, arguments: str) -> dict[str, 
         return {"raised": "AttributeError", "message": f"the code defines no {function!r}"}
     try:
         _fix_chance()
-        value = names[function](*json.loads(arguments))
+        value = names[function](*loads(arguments))
     except BaseException as error:
         return {"raised": _name(error), "message": _message(error)}
     try:
-        json.dumps(value)
+        dumps(value)
     except BaseException:
         return {"raised": "not-json", "message": type(value).__name__}
     return {"value": value}
