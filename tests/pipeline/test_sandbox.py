@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sandboxes import ROOT, call, processes_called, value_of, wait_for
 
+from pipeline.records import FunctionTest
 from pipeline.sandbox import launch
 from pipeline.sandbox.run import Execution, Limits, Outcome, execute, passed, same_json
 
