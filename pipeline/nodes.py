@@ -72,7 +72,7 @@ class Embed(NodeKind):
                 limit=config.limit,
                 max_rejected=config.max_rejected,
             )
-            work.commit(rows=counts.as_rows())
+            work.commit(rows=counts.as_rows(), facts=counts.as_facts())
 
 
 class AnnotateConfig(NodeConfig):
@@ -120,4 +120,4 @@ class Annotate(NodeKind):
                 limit=config.limit,
                 max_rejected=config.max_rejected,
             )
-            work.commit(rows=counts.as_rows())
+            work.commit(rows=counts.as_rows(), facts=counts.as_facts())
