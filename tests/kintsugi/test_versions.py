@@ -43,9 +43,9 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (2, "26ac7dd636833477ea2d"),
+    "source": (3, "26ac7dd636833477ea2d"),
     "embed": (3, "b17756ebf8d53aa87f68"),
-    "annotate": (3, "84b8660b718e6b0a4859"),
+    "annotate": (3, "4b5ef6f75420200a052d"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
