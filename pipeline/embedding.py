@@ -26,6 +26,8 @@ from pipeline.runner import (
     make_shards,
     map_shards,
     plan_tasks,
+    sandbox_note,
+    sandbox_noted,
     survey_shards,
 )
 from pipeline.shards import read_shard
@@ -93,6 +95,7 @@ class Trial:
     drawn: Mapping[int, tuple[str, ...]]
     data: Path
     outcomes: Path
+    sandbox: Path
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class _Try:
 
     def __call__(self, trial: Trial) -> dict[str, Any]:
         records = read_shard(trial.source, QARecord)
-        results = {row: self.stage.embed(records[row], types) for row, types in sorted(trial.drawn.items())}
+        with sandbox_noted(trial.sandbox):
+            results = {row: self.stage.embed(records[row], types) for row, types in sorted(trial.drawn.items())}
         write_table(trial.outcomes, pa.Table.from_pylist([_outcome(*item) for item in results.items()], OUTCOME))
         kept = [result for result in results.values() if isinstance(result, CorruptionRecord)]
         write_table(trial.data, table_of(kept, CorruptionRecord.SCHEMA))
@@ -125,7 +129,7 @@ def _rounds(
     rounds: list[dict[int, Trial]] = []
     kept: set[int] = set()
     while drawn := drawing.round():
-        trials = _trials(work.directory / SCRATCH / f"round-{len(rounds):03d}", tasks, starts, drawn)
+        trials = _trials(work.directory, f"round-{len(rounds):03d}", tasks, starts, drawn)
         make_shards(work, list(trials.values()), _Try(stage), work.config.resources)
         told = {
             starts[shard] + outcome["row"]: outcome
@@ -140,14 +144,15 @@ def _rounds(
 
 
 def _trials(
-    directory: Path, tasks: Sequence[ShardTask], starts: Sequence[int], drawn: Mapping[int, tuple[str, ...]]
+    directory: Path, label: str, tasks: Sequence[ShardTask], starts: Sequence[int], drawn: Mapping[int, tuple[str, ...]]
 ) -> dict[int, Trial]:
-    found = {}
+    found, place = {}, directory / SCRATCH / label
     for number, (task, start) in enumerate(zip(tasks, starts, strict=True)):
         mine = {row - start: drawn[row] for row in range(start, start + task.rows) if row in drawn}
         if mine:
             name = task.data.name
-            found[number] = Trial(task.source, len(mine), mine, directory / DATA / name, directory / REJECTS / name)
+            note = sandbox_note(directory, f"{label}-{task.data.stem}")
+            found[number] = Trial(task.source, len(mine), mine, place / DATA / name, place / REJECTS / name, note)
     return found
 
 

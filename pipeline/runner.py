@@ -11,6 +11,7 @@ together they tell the next map what no shard can know by itself, and a rerun lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +23,9 @@ from pipeline import cluster
 from pipeline.contract import DATA, REJECTS, Resources, Work
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, Reject, table_of
+from pipeline.sandbox import launch
 from pipeline.shards import read_shard, shard_name, shard_paths
-from pipeline.store import SCRATCH, write_table
+from pipeline.store import SCRATCH, write_table, write_text
 
 Stage = Callable[[Sequence[Any]], tuple[list[Any], list[Reject]]]
 Look = Callable[[Sequence[Any]], pa.Table]
@@ -31,24 +33,32 @@ Look = Callable[[Sequence[Any]], pa.Table]
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to be mapped: the first `rows` rows of `source`, to `data` and `rejects`."""
+    """One shard to be mapped: the first `rows` rows of `source`, to `data` and `rejects`.
+
+    `sandbox` is scratch: what ran the shard's code, where any was run.
+    """
 
     source: Path
     rows: int
     data: Path
     rejects: Path
+    sandbox: Path
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a map: `taken` is always `kept + rejected`."""
+    """Rows of a map: `taken` is always `kept + rejected`. `sandbox` names the mechanisms that ran code, if any did."""
 
     taken: int
     kept: int
     rejected: int
+    sandbox: tuple[str, ...] = ()
 
     def as_rows(self) -> dict[str, int]:
         return {"in": self.taken, "out": self.kept, "rejected": self.rejected}
+
+    def as_facts(self) -> dict[str, Any]:
+        return {"sandbox": list(self.sandbox)} if self.sandbox else {}
 
 
 def map_shards(
@@ -114,7 +124,7 @@ def counted(work: Work, tasks: Sequence[ShardTask], max_rejected: float, spared:
 
     Rows rejected for a reason among `spared` could have been used and were not wanted: they do not count there.
     """
-    counts = _count(tasks)
+    counts = _count(work.directory, tasks)
     _refuse_too_many_rejects(work, counts, max_rejected, spared)
     return counts
 
@@ -130,7 +140,8 @@ def plan_tasks(directory: Path, source: Path, limit: int | None) -> list[ShardTa
             left -= rows
         if rows or not tasks:
             name = shard_name(len(tasks))
-            tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name))
+            note = sandbox_note(directory, Path(name).stem)
+            tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name, note))
     return tasks
 
 
@@ -166,9 +177,23 @@ class _Call:
         return {name: [result[name] for result in results] for name in results[0]}
 
 
+@contextmanager
+def sandbox_noted(note: Path) -> Iterator[None]:
+    """Write to scratch what ran code meanwhile, where any was run; what ran for another shard is told there."""
+    launch.used()
+    yield
+    if mechanisms := launch.used():
+        write_text(note, " ".join(mechanisms))
+
+
+def sandbox_note(directory: Path, name: str) -> Path:
+    """Where the note of a shard or of one of its trials lies, in the scratch of a work's directory."""
+    return directory / SCRATCH / "sandbox" / name
+
+
 @dataclass(frozen=True)
 class _Mapper:
-    """Maps one shard. The rejects are written first: where the data shard exists, both do."""
+    """Maps one shard. The data is written last: where that shard exists, the rejects and the note do."""
 
     stage: Stage
     record_in: Any
@@ -176,7 +201,8 @@ class _Mapper:
 
     def __call__(self, task: ShardTask) -> dict[str, Any]:
         records = read_shard(task.source, self.record_in)[: task.rows]
-        kept, rejected = self.stage(records)
+        with sandbox_noted(task.sandbox):
+            kept, rejected = self.stage(records)
         assert len(kept) + len(rejected) == len(records), "a stage lost or invented rows"
         write_table(task.rejects, table_of(rejected, REJECTED))
         write_table(task.data, table_of(kept, self.schema_out))
@@ -195,12 +221,13 @@ class _Surveyor:
         return {"rows": task.rows}
 
 
-def _count(tasks: Sequence[ShardTask]) -> Counts:
+def _count(directory: Path, tasks: Sequence[ShardTask]) -> Counts:
     taken = sum(task.rows for task in tasks)
     kept = sum(pq.read_metadata(task.data).num_rows for task in tasks)
     rejected = sum(pq.read_metadata(task.rejects).num_rows for task in tasks)
     assert taken == kept + rejected, f"{taken} rows in, {kept} out and {rejected} rejected"
-    return Counts(taken, kept, rejected)
+    notes = [note.read_text(encoding="utf-8") for note in sandbox_note(directory, "").glob("[!.]*")]
+    return Counts(taken, kept, rejected, tuple(sorted({name for note in notes for name in note.split()})))
 
 
 def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float, spared: Sequence[str]) -> None:

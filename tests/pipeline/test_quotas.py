@@ -254,6 +254,17 @@ def test_the_rows_do_not_depend_on_the_number_of_shards(whole, sources, tmp_path
     assert read_manifest(tmp_path / "made").facts == read_manifest(whole).facts
 
 
+@pytest.mark.slow
+def test_what_ran_code_in_rounds_is_told(sources, tmp_path):
+    made = tmp_path / "made"
+    Embed().make(
+        [work_on(sources / "40", made, verify="executed", quota={"per_type": 1}, limit=20, error_types=[RARE])]
+    )
+    facts = read_manifest(made).facts
+    assert facts["sandbox"] and facts["types"][RARE]["made"] == 1
+    assert rows_of(made)[0].edits[0].level == "executed"
+
+
 class Killed(Exception):
     """Raised where a process would have been killed."""
 
