@@ -17,6 +17,7 @@ from kintsugi.graph import UNKEYED
 from kintsugi.kinds import KINDS
 from pipeline.contract import NodeConfig, NodeKind, Resources
 from pipeline.errors import ERROR_TYPES
+from pipeline.llm.config import Writer
 from pipeline.sources.formats import FORMATS
 from pipeline.store import write_text
 
@@ -31,7 +32,7 @@ TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false
 
 TOP = """# Experiment files
 
-<!-- Written by `make docs` from the types in pipeline/nodes.py, training/nodes.py and eval/nodes.py. Do not edit. -->
+<!-- Written by `make docs` from the types in nodes.py and config.py of the packages. Do not edit. -->
 
 An experiment is a YAML file: a name, a seed, and named nodes. Unknown keys are errors, with the line and the nearest
 key that exists. `kintsugi init` writes an example to start from; [recovery.yaml](../configs/recovery.yaml)
@@ -83,6 +84,9 @@ def text() -> str:
         + "\n### resources\n\n"
         + f"{getdoc(Resources)}\n\n"
         + table(Resources)
+        + "\n### writer\n\n"
+        + f"{getdoc(Writer)} How it is used: [models in the pipeline](llm.md).\n\n"
+        + table(Writer)
         + "".join(f"\n{section(kind)}" for kind in KINDS.values())
     )
 

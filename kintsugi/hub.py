@@ -26,6 +26,7 @@ OTHER_TASKS = ["text-generation"]
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 NAMES = {
     "QARecord": "questions with good answers",
+    "TaggedRecord": "questions with good answers, and errors that could be put into them",
     "CorruptionRecord": "good answers and broken ones, with the edits between them",
     "PreferenceRecord": "preference pairs with spans",
     "GenerationRecord": "answers of a model",

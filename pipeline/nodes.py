@@ -12,6 +12,8 @@ from pydantic import Field, field_validator
 
 from pipeline.contract import DATA, REJECTS, NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
+from pipeline.llm.config import Writer
+from pipeline.llm.nodes import make_written, writer_inputs, writer_outside
 
 TRAIN = "train"
 RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
@@ -149,6 +151,10 @@ class EmbedConfig(NodeConfig):
     error_types: list[str] = Field(
         default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
     )
+    by: Writer | None = Field(
+        default=None,
+        description="A model that proposes the edits; by default programs do. Either way they are verified.",
+    )
     max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
 
@@ -170,7 +176,7 @@ class Embed(NodeKind):
     Config = EmbedConfig
 
     def inputs(self, config: EmbedConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("rows",))]
+        return [Reference("input", config.input, ("rows",)), *writer_inputs(config.by)]
 
     def outside(self, config: EmbedConfig, inside: frozenset[str]) -> dict[str, str]:
         from pipeline.errors import ERROR_TYPES
@@ -179,7 +185,7 @@ class Embed(NodeKind):
             if name not in ERROR_TYPES:
                 hint = nearest(name, list(ERROR_TYPES))
                 raise UserError("config", f"there is no error type '{name}'.", "error_types", hint)
-        return {}
+        return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
         from pipeline.records import CorruptionRecord, QARecord
@@ -188,6 +194,9 @@ class Embed(NodeKind):
 
         for work in works:
             config: EmbedConfig = work.config
+            if config.by:
+                _embed_by_model(work)
+                continue
             counts = map_shards(
                 work,
                 work.source("input").data,
@@ -199,6 +208,15 @@ class Embed(NodeKind):
                 max_rejected=config.max_rejected,
             )
             work.commit(rows=counts.as_rows())
+
+
+def _embed_by_model(work: Work) -> None:
+    from pipeline.records import CorruptionRecord, QARecord, TaggedRecord
+    from pipeline.stages.embed_by_model import EmbedByModel
+
+    config: EmbedConfig = work.config
+    stage = EmbedByModel(tuple(config.error_types), config.seed)
+    make_written(work, stage, (QARecord, TaggedRecord), CorruptionRecord.SCHEMA)
 
 
 class AnnotateConfig(NodeConfig):
@@ -213,6 +231,8 @@ class AnnotateConfig(NodeConfig):
     )
     max_rejected: float = Field(default=0.0, ge=0, le=1, description="Share of rejected rows that is put up with.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
+    by: Writer | None = Field(default=None, description="A model that marks the errors; by default edits or a diff do.")
+    max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
 
 
@@ -225,7 +245,10 @@ class Annotate(NodeKind):
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("rows",))]
+        return [Reference("input", config.input, ("rows",)), *writer_inputs(config.by)]
+
+    def outside(self, config: AnnotateConfig, inside: frozenset[str]) -> dict[str, str]:
+        return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
         from pipeline.records import CorruptionRecord, PreferenceRecord
@@ -235,6 +258,9 @@ class Annotate(NodeKind):
 
         for work in works:
             config: AnnotateConfig = work.config
+            if config.by:
+                _annotate_by_model(work)
+                continue
             source = work.source("input")
             counts = map_shards(
                 work,
@@ -247,3 +273,12 @@ class Annotate(NodeKind):
                 max_rejected=config.max_rejected,
             )
             work.commit(rows=counts.as_rows())
+
+
+def _annotate_by_model(work: Work) -> None:
+    from pipeline.errors import ERROR_TYPES
+    from pipeline.records import CorruptionRecord, PreferenceRecord
+    from pipeline.stages.annotate_by_model import AnnotateByModel
+
+    stage = AnnotateByModel(tuple(ERROR_TYPES))
+    make_written(work, stage, (CorruptionRecord, PreferenceRecord), PreferenceRecord.SCHEMA)
