@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from pipeline.failures import UserError
 from pipeline.llm.base import Failure, Reply, Request, Tally
 from pipeline.llm.config import OPENAI, Writer
-from pipeline.llm.limits import Pace, most_tokens
+from pipeline.llm.limits import Pace, Typical
 
 NO_KEY = "none"
 """What servers of one's own are sent; the client wants something."""
@@ -67,6 +67,7 @@ class Endpoint:
         )
         self.requests = Pace(writer.requests_per_minute)
         self.tokens = Pace(writer.tokens_per_minute)
+        self.typical = Typical()
         self.quiet_until = 0.0
         self.began: float | None = None
         self.reached = False
@@ -103,15 +104,17 @@ class Endpoint:
         self.tally.repeated += 1
 
     async def _in_pace(self, request: Request) -> Reply | Failure:
-        """Send when the limits allow it. Tokens are taken by a bound beforehand; what was not used is given back."""
-        bound = sum(most_tokens(request, self.writer.max_tokens))
+        """Send when the limits allow it. Tokens are guessed beforehand and set right afterwards."""
+        guess = self.typical.of(request, self.writer.max_tokens)
         await self.requests.take()
-        await self.tokens.take(bound)
+        await self.tokens.take(guess)
         await self._quiet()
-        used, outcome = bound, "cancelled"
+        used, outcome = guess, "cancelled"
         try:
             said = await self._send(request)
-            used = said.prompt_tokens + said.completion_tokens if isinstance(said, Reply) else 0
+            if isinstance(said, Reply):
+                used = said.prompt_tokens + said.completion_tokens
+                self.typical.learn(used)
             outcome = said.reason if isinstance(said, Failure) else ""
             return said
         except Passing as error:
@@ -121,7 +124,7 @@ class Endpoint:
             outcome = "stopped"
             raise
         finally:
-            self.tokens.give_back(bound - used)
+            self.tokens.give_back(guess - used)
             self.tally.sent(outcome or Reply(""))
 
     async def _quiet(self) -> None:

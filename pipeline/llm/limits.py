@@ -12,6 +12,13 @@ PER_MESSAGE = 16
 """Tokens that a chat template may add to each message; templates in use add three to eight."""
 
 
+FIRST_GUESS = 0.25
+"""Of the bound of a request's tokens, before any reply was seen: text in English has four bytes to a token."""
+
+MEMORY = 0.9
+"""How much of what is typical stays when a reply comes."""
+
+
 class Pace:
     """So many units a minute, spread evenly: each taker waits for its place in the line. No bursts."""
 
@@ -35,6 +42,20 @@ def most_tokens(request: Request, max_tokens: int) -> tuple[int, int]:
     """Bounds of the tokens of a prompt and of its reply: no tokenizer has more tokens than the text has bytes."""
     prompt = sum(len(message.content.encode()) + PER_MESSAGE for message in request.messages)
     return prompt + len(request.schema.encode()), max_tokens
+
+
+class Typical:
+    """The tokens that a request takes, by those before it."""
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+
+    def of(self, request: Request, max_tokens: int) -> float:
+        bound = sum(most_tokens(request, max_tokens))
+        return bound * FIRST_GUESS if self.mean is None else min(self.mean, bound)
+
+    def learn(self, tokens: int) -> None:
+        self.mean = tokens if self.mean is None else MEMORY * self.mean + (1 - MEMORY) * tokens
 
 
 @dataclass
