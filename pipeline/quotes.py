@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from pipeline.spans import PIECE, Edit, ordered
+from pipeline.spans import PIECE, Edit, apply, ordered
 
 Place = tuple[int, int]
 
@@ -69,10 +69,17 @@ def _alike(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def carried(position: int, edits: Sequence[Edit], text: str) -> int:
-    """Where a position of `text` is once the edits are made; within a replaced part, where that begins."""
+    """Where a position of `text` is once the edits are made; within a replaced part, where that begins.
+
+    A diff may say that ". New" was put before a full stop where " New." was put after it: what stands before the position
+    is looked for behind the place.
+    """
     shift = 0
     for edit in ordered(edits, text):
-        if edit.end > position or edit.start >= position:
-            return min(position, edit.start) + shift if edit.start < position else position + shift
+        if edit.start >= position:
+            break
+        if edit.end > position:
+            start, before = edit.start + shift, text[edit.start : position]
+            return start + len(before) if apply(edits, text).startswith(before, start) else start
         shift += len(edit.new) - len(edit.old)
     return position + shift
