@@ -71,8 +71,8 @@ def _alike(a: Sequence[str], b: Sequence[str]) -> int:
 def carried(position: int, edits: Sequence[Edit], text: str) -> int:
     """Where a position of `text` is once the edits are made; within a replaced part, where that begins.
 
-    A diff may say that ". New" was put before a full stop where " New." was put after it: what stands before the position
-    is looked for behind the place.
+    A diff may say that ". New" was put before a full stop where " New." was put after it: so what stands before the
+    position is looked for behind the place.
     """
     shift = 0
     for edit in ordered(edits, text):
