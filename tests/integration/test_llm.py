@@ -40,16 +40,7 @@ KEY = "sk-test-66f0c1d2ab"
 OFF = "off-by-one-errors"
 ROWS = 40
 
-EXPERIMENT = """
-name: written
-nodes:
-  qa: {{kind: source, from: builtin, rows: {rows}}}
-  good: {{kind: rectify, input: qa, by: &writer {{backend: endpoint, model: m, base_url: "{url}", api_key_env: TEST_KEY,
-         concurrency: 4, timeout: 20, prompt_price: 1, completion_price: 2}}}}
-  tags: {{kind: tag, input: good, by: *writer}}
-  broken: {{kind: embed, input: tags, by: *writer, max_rejected: 0.9}}
-  pairs: {{kind: annotate, input: broken, by: *writer}}
-"""
+EXPERIMENT = (ROOT / "configs" / "written.yaml").read_text(encoding="utf-8")
 
 
 def between(text: str, tag: str) -> str:
@@ -86,7 +77,8 @@ def whims(seen: Seen, number: int) -> Action:
 
 
 def start(folder: Path, server: BadServer) -> subprocess.Popen[str]:
-    (folder / "e.yaml").write_text(EXPERIMENT.format(rows=ROWS, url=server.url))
+    ours = f"{server.url}\n      api_key_env: TEST_KEY\n      prompt_price: 1\n      completion_price: 2"
+    (folder / "e.yaml").write_text(EXPERIMENT.replace("http://127.0.0.1:8000/v1", ours))
     arguments = command(folder / "store", folder / "runs", folder / "e.yaml")
     environment = {**os.environ, "TEST_KEY": KEY, "COLUMNS": "160", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
