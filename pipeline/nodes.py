@@ -224,15 +224,13 @@ class AnnotateConfig(NodeConfig):
 
     kind: Literal["annotate"]
     input: str = Field(description="The corrupted rows, or preference pairs.")
-    by: Literal["auto", "given", "diff"] = Field(
+    by: Literal["auto", "given", "diff"] | Writer = Field(
         default="auto",
-        description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the answers "
-        "differ, whatever spans the rows have. `auto`: their own, else where they differ.",
+        description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the "
+        "answers differ, whatever spans the rows have. `auto`: their own, else where they differ. Or a model.",
     )
     max_rejected: float = Field(default=0.0, ge=0, le=1, description="Share of rejected rows that is put up with.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
-    by: Writer | None = Field(default=None, description="A model that marks the errors; by default edits or a diff do.")
-    max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
 
 
@@ -258,7 +256,7 @@ class Annotate(NodeKind):
 
         for work in works:
             config: AnnotateConfig = work.config
-            if config.by:
+            if isinstance(config.by, Writer):
                 _annotate_by_model(work)
                 continue
             source = work.source("input")

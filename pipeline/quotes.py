@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from pipeline.spans import PIECE, Edit, apply, ordered
+from pipeline.diffs import FINE
+from pipeline.spans import Edit, apply, ordered
 
 Place = tuple[int, int]
 
@@ -49,7 +50,7 @@ def _short(quote: str) -> str:
 
 def trimmed(edit: Edit) -> Edit:
     """The edit without what its old and its new text have in common at both ends. Words are not cut."""
-    old, new = PIECE.findall(edit.old), PIECE.findall(edit.new)
+    old, new = FINE.findall(edit.old), FINE.findall(edit.new)
     head = _alike(old, new)
     tail = _alike(old[head:][::-1], new[head:][::-1])
     first, last = len("".join(old[:head])), len("".join(old[len(old) - tail :]))

@@ -17,14 +17,14 @@ BY_MODEL = "by.model"
 """The role of the node whose model writes."""
 
 
-def writer_inputs(by: Writer | None) -> list[Reference]:
+def writer_inputs(by: Writer | str | None) -> list[Reference]:
     """The node that a vLLM writer names as its model."""
-    return [Reference(BY_MODEL, by.model, ("models",))] if by is not None and by.backend == "vllm" else []
+    return [Reference(BY_MODEL, by.model, ("models",))] if isinstance(by, Writer) and by.backend == "vllm" else []
 
 
-def writer_outside(by: Writer | None, prompt: str) -> dict[str, str]:
+def writer_outside(by: Writer | str | None, prompt: str) -> dict[str, str]:
     """Hashes of the files that decide what is asked and said: prompts of one's own, a script."""
-    if by is None:
+    if not isinstance(by, Writer):
         return {}
     from pipeline.llm.prompts import source, template
 

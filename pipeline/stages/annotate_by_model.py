@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline import spans
+from pipeline.diffs import diff
 from pipeline.llm.forms import Form, listed
 from pipeline.quotes import Place, carried, locate
 from pipeline.records import CorruptionRecord, PreferenceRecord, Reject
@@ -92,7 +93,7 @@ def _sides(region: Any, chosen: str, rejected: str) -> tuple[Place, Place] | str
     for name, place in (("bad_text", bad), ("good_text", good)):
         if isinstance(place, str):
             return f"{name}: {place}"
-    forward = spans.diff(chosen, rejected)
+    forward = diff(chosen, rejected)
     if good is None:
         assert isinstance(bad, tuple)
         good = _anchor(carried(bad[0], spans.inverse(forward, chosen), rejected))

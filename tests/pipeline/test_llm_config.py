@@ -97,12 +97,33 @@ def test_a_vllm_writer_is_a_node_of_the_graph(tmp_path: Path) -> None:
         ("backend: endpoint, model: m, base_url: 'h:80/v1'", "base_url is an address"),
         ("backend: endpoint, model: m, budget: 3", "unknown key 'budget'"),
         ("backend: scripted, script: none.jsonl", "there is no such script"),
+        ("backend: endpoint, model: m, timeout: soon", r"nodes\.good\.by\.timeout: Input should be a valid number"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_line(tmp_path: Path, by: str, wrong: str) -> None:
     with pytest.raises(UserError, match=wrong) as caught:
         graph(tmp_path, by)
     assert caught.value.kind == "config"
+
+
+@pytest.mark.parametrize(
+    ("by", "wrong"),
+    [
+        ("dif", r"nodes\.pairs\.by: Input should be 'auto', 'given' or 'diff' \(it is 'dif'\)"),
+        ("{backend: endpoint}", r"nodes\.pairs\.by: backend endpoint needs 'model'"),
+        ("{backend: endpoint, model: m, max_token: 3}", r"unknown key 'max_token'\. Did you mean 'max_tokens'"),
+        ("{model: m}", r"nodes\.pairs\.by\.backend: the key 'backend' is missing"),
+    ],
+)
+def test_annotate_takes_a_rule_or_a_model_and_says_what_is_wrong_with_either(
+    tmp_path: Path, by: str, wrong: str
+) -> None:
+    text = FILE.format(by="backend: endpoint, model: m").replace(
+        "input: broken, by: *writer", f"input: broken, by: {by}"
+    )
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(UserError, match=wrong):
+        build(load(tmp_path / "e.yaml"))
 
 
 @pytest.mark.parametrize(
