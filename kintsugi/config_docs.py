@@ -115,7 +115,9 @@ def _purpose(kind: NodeKind) -> str:
 def _inputs(kind: NodeKind) -> str:
     """Which keys name other nodes, and what these must give."""
     named: dict[str, Any] = {
-        name: name for name, info in kind.Config.model_fields.items() if _holds_text(info.annotation)
+        name: name if _holds_text(info.annotation) else None
+        for name, info in kind.Config.model_fields.items()
+        if _holds_text(info.annotation) or info.is_required()
     }
     references = kind.inputs(kind.Config.model_construct(**named))
     said = [f"`{one.role}` ({' or '.join(one.products)}{', or outside the graph' * one.open})" for one in references]
@@ -165,7 +167,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "*required*"
     value = info.get_default(call_default_factory=True)
-    if value is None or value in ({}, []):
+    if value is None or value in ({}, [], ""):
         return "none"
     return "see there" if isinstance(value, BaseModel) else f"`{value}`"
 

@@ -224,7 +224,7 @@ class AnnotateConfig(NodeConfig):
 
     kind: Literal["annotate"]
     input: str = Field(description="The corrupted rows, or preference pairs.")
-    by: Literal["auto", "given", "diff"] | Writer = Field(
+    by: Writer | Literal["auto", "given", "diff"] = Field(
         default="auto",
         description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the "
         "answers differ, whatever spans the rows have. `auto`: their own, else where they differ. Or a model.",

@@ -21,8 +21,8 @@ def listed(field: str, one: type[Form], error_types: tuple[str, ...]) -> type[Fo
     """The form of a list of `one`, each of one of these error types: ``{field: [{"error_type": ..., ...}]}``."""
     names: Any = Literal[error_types]
     typed = create_model(f"{one.__name__}OfType", __base__=one, error_type=(names, ...))
-    items: Any = list[typed]  # type: ignore[valid-type]
-    return create_model(f"{one.__name__}List", __base__=Form, **{field: (items, ...)})
+    items: dict[str, Any] = {field: (list[typed], ...)}
+    return create_model(f"{one.__name__}List", __base__=Form, **items)
 
 
 @lru_cache

@@ -49,7 +49,7 @@ PINS = {
     "source": (1, "26ac7dd636833477ea2d"),
     "embed": (3, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
-    "tag": (1, "5177d28e2790add3164b"),
+    "tag": (1, "2318da42e3be6b7012b3"),
     "annotate": (2, "84b8660b718e6b0a4859"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
@@ -232,7 +232,7 @@ def by_model(kind: str) -> Any:
     row = QARecord("r", "Which is nearest?", good, "test", (FunctionTest.of("nearest", [3], expected=3),))
     stages: dict[str, tuple[Any, Any]] = {
         "rectify": (RectifyStage(), row),
-        "tag": (TagStage(tuple(ERROR_TYPES)[:6]), row),
+        "tag": (TagStage(("minor-syntax-errors", "unused-imports")), row),
         "embed": (EmbedByModel(("minor-syntax-errors",), 0), row),
         "annotate": (AnnotateByModel(()), PreferenceRecord("r", row.prompt, good, good.replace("):", ")"))),
     }
