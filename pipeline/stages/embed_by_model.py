@@ -13,6 +13,7 @@ from pipeline import spans
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.answers import code_of
 from pipeline.errors.base import Case, Execute
+from pipeline.errors.inputs import made_tests
 from pipeline.llm.forms import Form, listed
 from pipeline.quotes import locate, trimmed
 from pipeline.records import CorruptionRecord, QARecord, Reject, Tag, TaggedRecord
@@ -80,6 +81,8 @@ class EmbedByModel:
         run = None if self.execute is None else _remembered(self.execute)
         if failure := _good_answer_fails(record, run):
             return Reject(record.id, "good-answer-fails", failure)
+        if self.execute and not record.tests:
+            record = replace(record, tests=made_tests(record.response, self.execute, self.seed))
         kept, unseen = verified(record, edits, run)
         if not kept:
             return Reject(record.id, "nothing-confirmed", "; ".join([*why, *unseen]))

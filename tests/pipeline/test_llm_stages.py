@@ -210,6 +210,15 @@ def test_a_row_without_tags_is_not_asked_about() -> None:
     assert EmbedByModel(ALL, 0).facts(tagged()) == Reject("r1", "no-tags", "no error type fits")
 
 
+def test_a_row_without_tests_gets_made_ones_that_show_the_error() -> None:
+    row = QARecord("r1", ROW.prompt, ANSWER, "s")
+    made, _ = talk(EmbedByModel((OFF,), 0), row, {"edits": [edit(OFF, "range(n)", "range(n - 1)")]})
+    assert isinstance(made, CorruptionRecord)
+    assert made.edits[0].level == "executed" and made.tests
+    unrun, _ = talk(EmbedByModel((OFF,), 0, execute=None), row, {"edits": [edit(OFF, "range(n)", "range(n - 1)")]})
+    assert isinstance(unrun, CorruptionRecord) and unrun.edits[0].level == "static" and not unrun.tests
+
+
 def test_a_good_answer_that_fails_its_tests_is_no_start() -> None:
     row = QARecord("r1", "p", BROKEN, "s", TESTS)
     said = {"edits": [edit(OFF, "range(n + 1)", "range(n)")]}
