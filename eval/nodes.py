@@ -95,7 +95,7 @@ class Score(NodeKind):
                 ScoredRecord.SCHEMA,
                 resources=config.resources,
             )
-            work.commit(rows=counts.as_rows())
+            work.commit(rows=counts.as_rows(), facts=counts.as_facts())
 
 
 class CompareConfig(NodeConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,16 +14,19 @@ from kintsugi import endings
 from kintsugi.__main__ import INTERRUPTED
 from kintsugi.commands import agreement, answer, cluster, data, experiment, rows, setup, sweep
 from kintsugi.commands.train import train
+from pipeline.sandbox import UNSAFE_EXEC
 
 DEBUG = "--debug"
+UNSAFE = "--unsafe-exec"
+EVERYWHERE = (DEBUG, UNSAFE)
 
 
 class _Program(TyperGroup):
-    """Takes --debug before or after the name of a command."""
+    """Takes the options of every command before or after the command's name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        given = [DEBUG] if DEBUG in args else []
-        return super().parse_args(ctx, given + [argument for argument in args if argument != DEBUG])
+        given = [option for option in EVERYWHERE if option in args]
+        return super().parse_args(ctx, given + [argument for argument in args if argument not in EVERYWHERE])
 
 
 app = typer.Typer(
@@ -41,8 +45,17 @@ def everywhere(
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show the traceback of an error. Goes with every command.")
     ] = False,
+    unsafe_exec: Annotated[
+        bool,
+        typer.Option(
+            UNSAFE,
+            help="Run code that models wrote even where this machine cannot isolate it. Goes with every command.",
+        ),
+    ] = False,
 ) -> None:
-    pass  # `main` looks at the arguments: it has to know even where they cannot be parsed
+    # As for --debug, `main` looks at the arguments: it has to know even where they cannot be parsed.
+    if unsafe_exec:
+        os.environ[UNSAFE_EXEC] = "1"  # inherited by every worker
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.failures import UserError
+from pipeline.sandbox import UNSAFE_EXEC
 
 WORKER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -146,6 +147,8 @@ def _join(inherited: Mapping[str, str]) -> None:
     import ray
 
     missing = {name: value for name, value in WORKER_ENVIRONMENT.items() if name not in inherited}
+    if os.environ.get(UNSAFE_EXEC) == "1":
+        missing[UNSAFE_EXEC] = "1"
     try:
         _knock(os.environ[ADDRESS])
         ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": missing})

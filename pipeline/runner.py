@@ -19,32 +19,41 @@ from pipeline import cluster
 from pipeline.contract import DATA, REJECTS, Resources, Work
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, Reject, table_of
+from pipeline.sandbox import launch
 from pipeline.shards import read_shard, shard_name, shard_paths
-from pipeline.store import write_table
+from pipeline.store import SCRATCH, write_table, write_text
 
 Stage = Callable[[Sequence[Any]], tuple[list[Any], list[Reject]]]
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to be mapped: the first `rows` rows of `source`, to `data` and `rejects`."""
+    """One shard to be mapped: the first `rows` rows of `source`, to `data` and `rejects`.
+
+    `sandbox` is scratch: what ran the shard's code, where any was run.
+    """
 
     source: Path
     rows: int
     data: Path
     rejects: Path
+    sandbox: Path
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a map: `taken` is always `kept + rejected`."""
+    """Rows of a map: `taken` is always `kept + rejected`. `sandbox` names the mechanisms that ran code, if any did."""
 
     taken: int
     kept: int
     rejected: int
+    sandbox: tuple[str, ...] = ()
 
     def as_rows(self) -> dict[str, int]:
         return {"in": self.taken, "out": self.kept, "rejected": self.rejected}
+
+    def as_facts(self) -> dict[str, Any]:
+        return {"sandbox": list(self.sandbox)} if self.sandbox else {}
 
 
 def map_shards(
@@ -90,7 +99,8 @@ def plan_tasks(directory: Path, source: Path, limit: int | None) -> list[ShardTa
             left -= rows
         if rows or not tasks:
             name = shard_name(len(tasks))
-            tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name))
+            note = directory / SCRATCH / "sandbox" / Path(name).stem
+            tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name, note))
     return tasks
 
 
@@ -128,7 +138,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Mapper:
-    """Maps one shard. The rejects are written first: where the data shard exists, both do."""
+    """Maps one shard. The data is written last: where that shard exists, the rejects and the note do."""
 
     stage: Stage
     record_in: Any
@@ -136,8 +146,11 @@ class _Mapper:
 
     def __call__(self, task: ShardTask) -> dict[str, Any]:
         records = read_shard(task.source, self.record_in)[: task.rows]
+        launch.used()  # what ran for another shard is told there
         kept, rejected = self.stage(records)
         assert len(kept) + len(rejected) == len(records), "a stage lost or invented rows"
+        if mechanisms := launch.used():
+            write_text(task.sandbox, " ".join(mechanisms))
         write_table(task.rejects, table_of(rejected, REJECTED))
         write_table(task.data, table_of(kept, self.schema_out))
         return {"rows": task.rows}
@@ -148,7 +161,8 @@ def _count(tasks: Sequence[ShardTask]) -> Counts:
     kept = sum(pq.read_metadata(task.data).num_rows for task in tasks)
     rejected = sum(pq.read_metadata(task.rejects).num_rows for task in tasks)
     assert taken == kept + rejected, f"{taken} rows in, {kept} out and {rejected} rejected"
-    return Counts(taken, kept, rejected)
+    notes = [task.sandbox.read_text(encoding="utf-8") for task in tasks if task.sandbox.exists()]
+    return Counts(taken, kept, rejected, tuple(sorted({name for note in notes for name in note.split()})))
 
 
 def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float) -> None:

@@ -12,8 +12,9 @@ from eval.report.evidence import Evidence, evidence_of
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, Kind, build_results, to_json
-from pipeline.contract import Work
+from pipeline.contract import Source, Work
 from pipeline.failures import UserError, nearest
+from pipeline.sandbox.isolation import UNSAFE
 from pipeline.store import Manifest, content_key, write_text
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
@@ -31,7 +32,7 @@ def write_report(work: Work) -> None:
         experiment=work.experiment,
         floor=_arm_name(config.floor, names),
         ceiling=_arm_name(config.ceiling, names),
-        notes=caveats(arms),
+        notes=[*caveats(arms), *unsafe_scores(work.all_sources("input"))],
         seed=config.seed,
         resamples=config.resamples,
     )
@@ -40,6 +41,12 @@ def write_report(work: Work) -> None:
     named = [replace(found, name=arm.name) for found, arm in zip(evidence, arms, strict=True)]
     write_text(work.directory / "index.html", to_html(results, named, prompts=config.prompts))
     work.commit(rows={"in": len(arms), "out": len(arms), "rejected": 0})
+
+
+def unsafe_scores(sources: Sequence[Source]) -> list[str]:
+    """A note where code ran without isolation: such a verdict can be forged."""
+    unsafe = [source.name for source in sources if UNSAFE in source.manifest().facts.get("sandbox", ())]
+    return [f"Code ran without isolation (--unsafe-exec) for {', '.join(unsafe)}."] if unsafe else []
 
 
 def arm_of(evidence: Evidence, config: CompareConfig) -> ArmInput:

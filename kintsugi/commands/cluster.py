@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from kintsugi.commands.options import Config, Set
 from kintsugi.experiment import load
 from kintsugi.graph import build
 from pipeline.failures import EXIT_CODES, UserError
+from pipeline.sandbox import UNSAFE_EXEC
 
 if TYPE_CHECKING:
     from kintsugi.jobs import Cluster
@@ -98,6 +100,7 @@ def remote_command(
         *("python", "-m", "kintsugi", "run", config.resolve().relative_to(folder.resolve()).as_posix()),
         *(part for override in overrides for part in ("--set", override)),
         *(part for option, path in places.items() if path is not None for part in (option, path)),
+        *(["--unsafe-exec"] if os.environ.get(UNSAFE_EXEC) == "1" else []),
     ]
 
 

@@ -7,10 +7,10 @@ from pipeline.errors.base_cases import BaseCases
 from pipeline.errors.contextual_references import ContextualReferences
 from pipeline.errors.data_structures import DataStructures
 from pipeline.errors.edge_cases import EdgeCases
-from pipeline.errors.infinite_loops import InfiniteLoops
 from pipeline.errors.formatting import PoorFormatting
 from pipeline.errors.inconsistent_terms import InconsistentTerms
 from pipeline.errors.incorrect_explanations import IncorrectExplanations
+from pipeline.errors.infinite_loops import InfiniteLoops
 from pipeline.errors.irrelevant import IrrelevantInformation
 from pipeline.errors.misleading_comments import MisleadingComments
 from pipeline.errors.off_by_one import OffByOne

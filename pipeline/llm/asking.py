@@ -62,7 +62,7 @@ def make_by_model(task: Task, source: Path, schema: pa.Schema, limit: int | None
         max_rejected=max_rejected,
     )
     facts = facts_of(work.directory / REPLIES, task.writer, tally)
-    work.commit(rows=counts.as_rows(), facts={"model": facts})
+    work.commit(rows=counts.as_rows(), facts={"model": facts, **counts.as_facts()})
 
 
 def ask_shards(task: Task, shards: Sequence[ShardTask], tally: Tally) -> None:

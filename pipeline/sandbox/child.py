@@ -1,56 +1,70 @@
-"""The sandboxed side: reads one job, isolates itself, loads the code, makes the calls, writes what came of each.
+"""The sandboxed side: a template process that forks one sealed process for each job, and what that process does.
 
-`START` runs it in a fresh interpreter. Two processes: this one waits and reports how the other ended; the other, first
-in a process id namespace of its own, runs the code. When it ends, all that it started ends.
+`START` runs the template in a fresh interpreter. It takes away from itself what it can before the first job, and then
+does nothing but fork: it never reads a job, so strangers' code meets nothing of another job. For each job there are two
+processes more. The supervisor waits and says how the other ended; the other, first in a process id namespace of its
+own, runs the code. When it ends, all that it started ends.
 
-Job (stdin):     {"code", "calls": [{"function", "arguments"}], "cpu_seconds", "memory_bytes"}
-Report (stdout): one JSON value a line: {"isolation": why} alone where nothing was run; else {"ready": true},
-                 {"compile": why} or {"load": why} or, for each call, {"value"} or {"raised", "message"}; then
-                 {"done": true}
+Request (a packet on stdin, a socket): three open files: the job, where results go, and a socket to the supervisor.
+Job:        {"code", "calls": [{"function", "arguments"}], "directory", and the limits}
+Results:    one JSON value a line: {"isolation": why} alone where nothing was run; else {"ready": true},
+            {"compile": why} or {"load": why} or, for each call, {"value"} or {"raised", "message"}; then {"done": true}
+Supervisor: the exit status as digits, once; when its socket is closed from the other side, it ends the job.
 
-Whatever stands here the code may change or forge once it runs. It gains nothing: what is expected was never sent.
+Whatever runs in the sealed process the code may change or forge. It gains nothing: what is expected was never sent.
 """
 
 from __future__ import annotations
 
-import _json
+import gc
+import importlib
 import os
 import select
+import signal
+import socket
 import sys
 import types
+from collections.abc import Callable
+from contextlib import suppress
+from json import dumps, loads
+from typing import Any
 
 from pipeline.sandbox import isolation
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing `typing` costs as much as the rest of the start
-    from collections.abc import Callable
-    from typing import Any
+Report = Callable[[dict[str, Any]], None]
 
-    Report = Callable[[dict[str, Any]], None]
-
-START = "import sys; sys.path.insert(0, sys.argv[1]); from pipeline.sandbox import child; child.main(int(sys.argv[2]))"
-"""For `python -c`, which unlike a script uses the compiled module. Arguments: our root, and the parent's process id."""
+START = "import sys; sys.path.insert(0, sys.argv[1]); from pipeline.sandbox import child; child.main(sys.argv[2])"
+"""For `python -c`, which unlike a script uses the compiled module. Arguments: our root, and the mechanism."""
 
 EXIT_CRASHED, EXIT_CPU_LIMIT = 100, 101
 MESSAGE_LENGTH = 300
+RESULTS = 3
+"""The one open file of the sealed process beside the standard ones, which lead nowhere."""
+
+COMMON = (
+    "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "fractions", "functools", "heapq",
+    "itertools", "math", "operator", "random", "re", "statistics", "string", "time", "typing",
+)  # fmt: skip
+"""What answers import most: loaded once in the template, so that it costs a job nothing."""
 
 
-def main(parent: int) -> None:
+def main(mechanism: str) -> None:
     sys.path.pop(0)  # answers import the standard library alone
-    job = read_json(sys.stdin.buffer.read().decode())
-    channel = os.dup(1)
-    _silence()
-    report = _reporter(channel)
+    requests = socket.socket(fileno=os.dup(0))
     try:
-        isolation.platform_name()
-        isolation.enter_namespaces()
-        isolation.die_with_parent()
-        if os.getppid() != parent:
-            os._exit(EXIT_CRASHED)
-        os._exit(_supervise(job, report))
+        isolation.enter(mechanism)
     except (isolation.IsolationError, OSError) as error:
-        report({"isolation": str(error)})
+        requests.send(str(error).encode())
         os._exit(EXIT_CRASHED)
+    _silence()
+    for name in COMMON:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
+        del sys.modules[name]
+    gc.freeze()  # forks would copy what the collector touches
+    requests.send(b"ready")
+    _fork_for_each(requests, mechanism)
+    os._exit(0)
 
 
 def _silence() -> None:
@@ -61,32 +75,94 @@ def _silence() -> None:
     os.close(nothing)
 
 
-def refuse(value: object) -> None:
-    raise TypeError(f"{type(value).__name__} is not JSON")
+def _fork_for_each(requests: socket.socket, mechanism: str) -> None:
+    """One supervisor for each request, until the other side is closed."""
+    while True:
+        _, files, _, _ = socket.recv_fds(requests, 16, 3)
+        if len(files) != 3:
+            return
+        if os.fork() == 0:
+            requests.close()
+            job, results, control = files
+            _supervise(mechanism, job, results, socket.socket(fileno=control))
+        for file in files:
+            os.close(file)
+        _bury_the_dead()
 
 
-def read_json(text: str) -> Any:
-    """`json.loads` for text that the parent has made; `json` itself imports `re`, a third of a child's start."""
-    constants = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-    context: Any = types.SimpleNamespace(
-        strict=True,
-        object_hook=None,
-        object_pairs_hook=None,
-        parse_float=float,
-        parse_int=int,
-        parse_constant=constants.__getitem__,
-    )
-    return _json.make_scanner(context)(text.strip(), 0)[0]
+def _bury_the_dead() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
-def write_json(value: object) -> str:
-    """`json.dumps`."""
-    quote = _json.encode_basestring_ascii
-    return "".join(_json.make_encoder({}, refuse, quote, None, ": ", ", ", False, False, True)(value, 0))
+def _supervise(mechanism: str, source: int, results: int, control: socket.socket) -> None:
+    """Run the job in a process of its own and say how it ended. Does not return."""
+    report = _reporter(results)
+    try:
+        with open(source, encoding="utf-8") as file:
+            job = loads(file.read())
+        isolation.enter_job(mechanism)
+    except (isolation.IsolationError, OSError) as error:
+        report({"isolation": str(error)})
+        os._exit(EXIT_CRASHED)
+    ended, held = _ended_pipe(), os.pipe()
+    process = os.fork()
+    if process == 0:
+        control.close()
+        os.close(held[1])
+        _run_isolated(mechanism, job, results, held[0])
+    os.close(results)
+    waiting, _, _ = select.select([ended, control.fileno()], [], [])
+    if control.fileno() in waiting:  # its time is up, or nobody waits any more
+        os.kill(process, signal.SIGKILL)
+    _, status, usage = os.wait4(process, 0)
+    isolation.end_group(mechanism, process)
+    code = _exit_code(status, usage.ru_utime + usage.ru_stime, job["cpu_seconds"])
+    control.send(str(code).encode())
+    os._exit(0)
+
+
+def _ended_pipe() -> int:
+    """Becomes readable when a child ends. (A file for a process itself, pidfd, would need Linux 5.3.)"""
+    ended, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return ended
+
+
+def _exit_code(status: int, spent: float, cpu_seconds: float) -> int:
+    if os.WIFSIGNALED(status):
+        killed = os.WTERMSIG(status) == signal.SIGKILL
+        # The limit counts in clock ticks, which on a busy machine run ahead of the time that was really had.
+        return EXIT_CPU_LIMIT if killed and spent > 0.5 * cpu_seconds else 128 + os.WTERMSIG(status)
+    return EXIT_CRASHED if os.WEXITSTATUS(status) else 0
+
+
+def _run_isolated(mechanism: str, job: dict[str, Any], results: int, alive: int) -> None:
+    try:
+        isolation.seal(mechanism, job)
+    except (isolation.IsolationError, OSError) as error:
+        _reporter(results)({"isolation": str(error)})
+        os._exit(EXIT_CRASHED)
+    supervisor_ended, _, _ = select.select([alive], [], [], 0)
+    if supervisor_ended:  # before we asked to end with it
+        os._exit(EXIT_CRASHED)
+    os.dup2(results, RESULTS)
+    os.closerange(RESULTS + 1, isolation.OPEN_FILES)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    report = _reporter(RESULTS)
+    report({"ready": True})
+    _run(job["code"], job["calls"], report)
+    report({"done": True})
+    os._exit(0)
 
 
 def _reporter(channel: int) -> Report:
-    write, encode = os.write, write_json
+    write, encode = os.write, dumps
 
     def report(entry: dict[str, Any]) -> None:
         line = encode(entry).encode() + b"\n"
@@ -94,44 +170,6 @@ def _reporter(channel: int) -> Report:
             line = line[write(channel, line) :]
 
     return report
-
-
-def _supervise(job: dict[str, Any], report: Report) -> int:
-    """Run the job in a process of its own and say how it ended."""
-    alive, held = os.pipe()
-    process = os.fork()
-    if process == 0:
-        os.close(held)
-        _run_isolated(job, report, alive)
-    os.close(alive)
-    _, status, usage = os.wait4(process, 0)
-    if os.WIFSIGNALED(status):
-        spent = usage.ru_utime + usage.ru_stime
-        killed = os.WTERMSIG(status) == isolation.SIGKILL
-        # The limit counts in clock ticks, which on a busy machine run ahead of the time that was really had.
-        return EXIT_CPU_LIMIT if killed and spent > 0.5 * job["cpu_seconds"] else 128 + os.WTERMSIG(status)
-    return EXIT_CRASHED if os.WEXITSTATUS(status) else 0
-
-
-def _run_isolated(job: dict[str, Any], report: Report, alive: int) -> None:
-    try:
-        isolation.build_root()
-        isolation.drop_privileges(job["cpu_seconds"], job["memory_bytes"])
-        isolation.die_with_parent()  # after the change of user, which forgets the request
-    except (isolation.IsolationError, OSError) as error:
-        report({"isolation": str(error)})
-        os._exit(EXIT_CRASHED)
-    ended, _, _ = select.select([alive], [], [], 0)
-    if ended:  # the supervisor was killed before we asked for the signal
-        os._exit(EXIT_CRASHED)
-    os.close(alive)
-    os.environ.clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
-        del sys.modules[name]
-    report({"ready": True})
-    _run(job["code"], job["calls"], report)
-    report({"done": True})
-    os._exit(0)
 
 
 def _run(code: str, calls: list[dict[str, str]], report: Report) -> None:
@@ -157,11 +195,11 @@ def _outcome(names: dict[str, Any], function: str, arguments: str) -> dict[str, 
         return {"raised": "AttributeError", "message": f"the code defines no {function!r}"}
     try:
         _fix_chance()
-        value = names[function](*read_json(arguments))
+        value = names[function](*loads(arguments))
     except BaseException as error:
         return {"raised": _name(error), "message": _message(error)}
     try:
-        write_json(value)
+        dumps(value)
     except BaseException:
         return {"raised": "not-json", "message": type(value).__name__}
     return {"value": value}

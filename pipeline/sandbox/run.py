@@ -8,42 +8,35 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import select
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from pipeline.failures import UserError
 from pipeline.records import FunctionTest
-from pipeline.sandbox import child
+from pipeline.sandbox import launch
+from pipeline.sandbox.isolation import UNSAFE, Mechanism
+from pipeline.sandbox.launch import Ended
 
 Status = Literal["completed", "compile-error", "load-error", "cpu-limit", "wall-limit", "crashed"]
 
-ROOT = str(Path(__file__).parents[2])
 TEXT_LENGTH = 300
 RELATIVE_TOLERANCE = 1e-9
 """Floats agree up to this: summing in another order is no error."""
 
-HINT = (
-    "Answers are never run without isolation. Run as root with CAP_SYS_ADMIN, or allow user namespaces: "
-    "sysctl kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), "
-    "user.max_user_namespaces above 0; in Docker, --privileged or --security-opt seccomp=unconfined."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """CPU seconds decide; the wall clock only ends a child that sleeps."""
+    """CPU seconds decide; the wall clock only ends a child that sleeps.
+
+    Files of a job lie in memory, so `disk_bytes` are part of `memory_bytes`.
+    """
 
     cpu_seconds: int = 1
     wall_seconds: float = 10.0
     memory_bytes: int = 512 * 1024 * 1024
+    disk_bytes: int = 16 * 1024 * 1024
     output_bytes: int = 256 * 1024
 
 
@@ -71,12 +64,15 @@ class Execution:
 def execute(code: str, tests: Sequence[FunctionTest], limits: Limits = Limits()) -> Execution:
     """Load `code` and make the tests' calls in one sandboxed child; expected values are never sent there."""
     calls = [{"function": test.function, "arguments": test.arguments} for test in tests]
-    ended = _run_child({"code": code, "calls": calls, **asdict(limits)}, limits)
+    ended = launch.run({"code": code, "calls": calls, **asdict(limits)}, limits.wall_seconds, limits.output_bytes)
     entries = _parse(ended.output, len(tests))
     if not entries and ended.reason == "exit":
-        raise UserError("environment", f"the sandbox's child did not start (exit status {ended.code}).", hint=HINT)
+        raise UserError(
+            "environment", f"the sandbox did not run the code (exit status {ended.code}).", hint=launch.HINT
+        )
     if entries and "isolation" in entries[0]:
-        raise UserError("environment", f"code cannot be isolated here: {_text(entries[0]['isolation'])}.", hint=HINT)
+        what = f"code cannot be isolated here: {_text(entries[0]['isolation'])}."
+        raise UserError("environment", what, hint=launch.HINT)
     return _execution(entries[1:], len(tests), ended)
 
 
@@ -133,86 +129,6 @@ def _same_number(left: Any, right: Any) -> bool:
         return False
 
 
-Reason = Literal["exit", "wall", "output"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """What the child wrote, and whether it ended by itself."""
-
-    output: bytes
-    reason: Reason
-    code: int
-
-
-def _run_child(job: dict[str, Any], limits: Limits) -> _Ended:
-    deadline = time.monotonic() + limits.wall_seconds
-    process = _start(job)
-    try:
-        output, reason = _read(process, limits.output_bytes, deadline)
-        if reason == "exit":  # it held the channel to its end
-            process.wait()
-    finally:  # whatever happens; what left the process group is in the process id namespace that ends with it
-        _kill(process)
-    return _Ended(output, reason, process.returncode)
-
-
-def _start(job: dict[str, Any]) -> subprocess.Popen[bytes]:
-    """A bare interpreter: nothing of our environment, and no hook that would make a big parent fork for real."""
-    python = getattr(sys, "_base_executable", None) or sys.executable
-    with _in_memory(json.dumps(job).encode()) as source:
-        return subprocess.Popen(
-            [python, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", child.START, ROOT, str(os.getpid())],
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-            close_fds=True,
-        )
-
-
-def _environment() -> dict[str, str]:
-    """What the interpreter itself needs to start, and a fixed order of sets; the child forgets it all."""
-    libraries = os.environ.get("LD_LIBRARY_PATH")
-    return {"PYTHONHASHSEED": "0", **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
-
-
-def _in_memory(content: bytes) -> IO[bytes]:
-    """A file to read from; unlike with a pipe, a child that does not read cannot hold us up."""
-    file = os.fdopen(os.memfd_create("job"), "w+b")
-    file.write(content)
-    file.seek(0)
-    return file
-
-
-def _read(process: subprocess.Popen[bytes], most: int, deadline: float) -> tuple[bytes, Reason]:
-    assert process.stdout is not None
-    channel = process.stdout.fileno()
-    waiting = select.poll()
-    waiting.register(channel, select.POLLIN)
-    output = bytearray()
-    while (left := deadline - time.monotonic()) > 0:
-        if not waiting.poll(1000 * left):
-            break
-        piece = os.read(channel, 1 << 16)
-        if not piece:
-            return bytes(output), "exit"
-        output += piece
-        if len(output) > most:
-            return bytes(output), "output"
-    return bytes(output), "wall"
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
 def _parse(output: bytes, calls: int) -> list[dict[str, Any]]:
     """The child's lines up to the first that is none of ours; what follows "done" included, to be found too much."""
     entries: list[dict[str, Any]] = []
@@ -227,7 +143,7 @@ def _parse(output: bytes, calls: int) -> list[dict[str, Any]]:
     return entries
 
 
-def _execution(entries: list[dict[str, Any]], calls: int, ended: _Ended) -> Execution:
+def _execution(entries: list[dict[str, Any]], calls: int, ended: Ended) -> Execution:
     """The verdict on the lines after "ready"."""
     for key, status in (("compile", "compile-error"), ("load", "load-error")):
         if entries and key in entries[0] and ended.reason == "exit" and ended.code == 0:
@@ -237,7 +153,7 @@ def _execution(entries: list[dict[str, Any]], calls: int, ended: _Ended) -> Exec
         return Execution("wall-limit", outcomes, "the wall-clock limit was reached")
     if ended.reason == "output":
         return Execution("crashed", outcomes, "the results are larger than the limit")
-    if ended.code == child.EXIT_CPU_LIMIT:
+    if ended.code == launch.EXIT_CPU_LIMIT:
         return Execution("cpu-limit", outcomes, "the CPU limit was reached")
     if ended.code == 0 and len(outcomes) == calls and entries[calls:] == [{"done": True}]:
         return Execution("completed", outcomes)
@@ -279,7 +195,10 @@ def reach():
     return socket.create_connection(("127.0.0.1", 1), 1)
 
 def write():
-    return open("/tmp/kintsugi-probe", "w")
+    return open("/kintsugi-probe", "w")
+
+def keep():
+    return open("notes", "w").write("x")
 
 def processes():
     return os.fork()
@@ -287,13 +206,19 @@ def processes():
 def look():
     return [sorted(os.environ), os.path.exists("/proc/self"), os.path.exists("/home"), os.getuid()]
 """
+SEALED = ["PermissionError", "OSError", "1", "PermissionError", "[[], false, false, 65534]"]
 
 
-def check_isolation() -> str:
-    """One sentence for the doctor on how code is isolated here; a `UserError` where it cannot be."""
-    calls = [FunctionTest.of(name) for name in ("reach", "write", "processes", "look")]
+def check_isolation() -> Mechanism:
+    """How code is isolated here: a program that tries to get out is run.
+
+    Raises an environment error where code cannot be isolated, and where the program gets out.
+    """
+    calls = [FunctionTest.of(name) for name in ("reach", "write", "keep", "processes", "look")]
+    launch.used()
     execution = execute(PROBE, calls, Limits(cpu_seconds=5))
+    [mechanism] = launch.used()
     found = [outcome.raised or outcome.value for outcome in execution.outcomes]
-    if found != ["PermissionError", "FileNotFoundError", "PermissionError", "[[], false, false, 65534]"]:
-        raise UserError("environment", f"the sandbox does not hold: {execution.status}, {found}.", hint=HINT)
-    return "isolated: own namespaces, no network, an empty read-only file system, no other processes, user nobody"
+    if found != SEALED and mechanism != UNSAFE:
+        raise UserError("environment", f"the sandbox does not hold: {execution.status}, {found}.", hint=launch.HINT)
+    return mechanism

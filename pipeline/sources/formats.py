@@ -15,9 +15,15 @@ from typing import Any, NamedTuple
 from pipeline import spans
 from pipeline.diffs import diff
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
+from pipeline.sources import dialogues, html
+from pipeline.sources.values import BadRow
+from pipeline.sources.values import string as _string
+from pipeline.sources.values import text as _text
+from pipeline.sources.values import typed as _typed
 from pipeline.spans import UNKNOWN, Edit, Span
 
 Record = QARecord | CorruptionRecord | PreferenceRecord
+Convert = Callable[[Row, str], Record]
 Fields = tuple[str, ...]
 
 QA: tuple[Fields, ...] = (("prompt", "response"), ("question", "answer"), ("problem", "solution"))
@@ -28,24 +34,14 @@ RESPONSE_LEVEL: tuple[Fields, ...] = (("prompt", "winning_response", "losing_res
 TRL: tuple[Fields, ...] = (("prompt", "chosen", "rejected"),)
 PREFERENCE: tuple[Fields, ...] = ((*TRL[0], "chosen_spans"), (*TRL[0], "rejected_spans"))
 PROMPTS: tuple[Fields, ...] = (("prompt",), ("question",), ("problem",))
+SHP: Fields = ("history", "human_ref_A", "human_ref_B", "labels", "score_ratio")
+STACKEXCHANGE: tuple[Fields, ...] = (("question", *html.PAIR), ("question", *html.ANSWERS))
 GOOD: Fields = ("response", "answer", "solution", "chosen", "correct_response", "winning_response")
 """What a good answer is called, in any format."""
 CORRECT, INCORRECT = 1, -1
 """The flag of a masked region: which response it lies in."""
 TYPO = 0.88
 """How alike (difflib's ratio) two field names are when one is the other misspelt: `edit` for `edits`."""
-
-
-class BadRow(ValueError):
-    """A row that cannot be used: a named reason, and what was seen."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return self.detail
 
 
 class Format(NamedTuple):
@@ -55,7 +51,7 @@ class Format(NamedTuple):
     """
 
     required: tuple[Fields, ...]
-    convert: Callable[[Row, str], Record]
+    convert: Convert
     guessed: bool = True
 
 
@@ -143,6 +139,28 @@ def from_trl(row: Row, id: str) -> PreferenceRecord:
     return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "chosen", "rejected"))
 
 
+def _unpacked(
+    required: tuple[Fields, ...], unpack: Callable[[Row], Row], into: Convert, guessed: bool = True
+) -> Format:
+    """A format that is read as another one once `unpack` has put its texts under that one's names."""
+
+    def convert(row: Row, id: str) -> Record:
+        _complete(row, required)
+        return into(unpack(row), id)
+
+    return Format(required, convert, guessed)
+
+
+def _named(fields: Fields) -> Format:
+    """Questions and answers under these names alone."""
+
+    def convert(row: Row, id: str) -> QARecord:
+        prompt, response = _complete(row, (fields,))
+        return QARecord(id, _text(row, prompt), _text(row, response), _label(row, "source"), _tests(row))
+
+    return Format((fields,), convert, guessed=False)
+
+
 FORMATS: dict[str, Format] = {
     "granular": Format(GRANULAR, from_granular),
     "response-level": Format(RESPONSE_LEVEL, from_response_level),
@@ -150,9 +168,31 @@ FORMATS: dict[str, Format] = {
     "trl": Format(TRL, from_trl),
     "corruption": Format((SIDES,), from_corruption),
     "qa": Format(QA, from_qa),
+    "alpaca": _unpacked((("instruction", "output"),), dialogues.from_alpaca, from_qa),
+    "chat": _unpacked((("messages",), ("conversations",)), dialogues.from_chat, from_qa),
+    "hh": _unpacked((("chosen", "rejected"),), dialogues.from_hh, from_trl),
+    "shp": _unpacked((SHP,), dialogues.from_shp, from_trl),
+    "stackexchange-pairs": _unpacked(STACKEXCHANGE, html.from_stackexchange_pairs, from_trl),
+    "stackexchange": _unpacked((QA[1],), html.from_stackexchange, from_qa, guessed=False),
+    "glaive": _named(QA[1]),
+    "seed": _named(QA[2]),
     "prompts": Format(PROMPTS, from_prompts, guessed=False),
 }
 """The known formats, in the order in which a row is held against them."""
+
+FIELDS = tuple(
+    dict.fromkeys(
+        [
+            "id",
+            "source",
+            "tests",
+            "edits",
+            "input",
+            *(name for known in FORMATS.values() for fields in known.required for name in fields),
+        ]
+    )
+)
+"""Every field that a format reads, for mappings."""
 
 
 def to_granular(record: PreferenceRecord) -> Row:
@@ -190,27 +230,9 @@ def _answers(row: Row, good: str, bad: str) -> tuple[str, str]:
     return chosen, rejected
 
 
-def _text(row: Row, field: str, where: str = "") -> str:
-    text = _string(row[field], where + field)
-    if not text.strip():
-        raise BadRow("empty", f"field '{where}{field}' is empty.")
-    return text
-
-
 def _label(row: Row, field: str) -> str:
     """A text field that may be left out, null or empty."""
     return "" if row.get(field) is None else _string(row[field], field)
-
-
-def _string(value: Any, field: str) -> str:
-    """`value` as text that UTF-8 can hold: JSON lets lone surrogates through and Arrow does not."""
-    text: str = _typed(value, str, field)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        found = ascii(text[error.start])
-        raise BadRow("encoding", f"field '{field}' holds {found} at {error.start}: not Unicode text.") from None
-    return text
 
 
 def _tests(row: Row) -> tuple[FunctionTest, ...]:
@@ -290,17 +312,3 @@ def _optional_list(row: Row, field: str) -> list[Any]:
 
 def _list(value: Any, field: str) -> list[Any]:
     return _typed(value, list, field)
-
-
-def _typed(value: Any, expected: type | tuple[type, ...], field: str) -> Any:
-    """`value`, if it is of the expected type; a truth value is not a number."""
-    if isinstance(value, expected) and not isinstance(value, bool):
-        return value
-    wanted = json_kind(expected if isinstance(expected, type) else expected[-1])
-    raise BadRow("wrong-type", f"field '{field}' should be {wanted} but is {json_kind(type(value))}.")
-
-
-def json_kind(found: type) -> str:
-    """What JSON calls a value of this Python type."""
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
-    return {**names, dict: "an object", type(None): "null"}[found]

@@ -31,6 +31,12 @@ def test_rows_in_are_rows_out_and_rejected(small: Finished) -> None:
     assert all(rejected["reason"].to_pylist())
 
 
+def test_manifests_say_what_held_the_code(small: Finished) -> None:
+    for name in ("broken", "scores/reference"):
+        assert small.manifest(name).facts["sandbox"] == ["namespaces"], name
+    assert "sandbox" not in small.manifest("pairs").facts
+
+
 def test_spans_of_all_pairs_are_exact(small: Finished) -> None:
     broken = {row.id: row for row in read_records(small.directory("broken") / DATA, CorruptionRecord)}
     pairs = list(read_records(small.directory("pairs") / DATA, PreferenceRecord))

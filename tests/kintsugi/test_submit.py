@@ -19,6 +19,7 @@ from kintsugi.experiment import load
 from kintsugi.graph import build
 from pipeline import cluster
 from pipeline.failures import UserError
+from pipeline.sandbox import UNSAFE_EXEC
 from pipeline.store import Store, git_commit
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,11 @@ def test_the_job_runs_the_same_experiment_by_its_path_in_the_folder(project):
         "python -m kintsugi run one.yaml --set nodes.qa.rows=5 --store /mnt/k/store --runs /mnt/k/runs"
     )
     assert remote_command(project / "one.yaml", [], None, None, project)[-1] == "one.yaml"
+
+
+def test_what_may_run_unsafe_here_may_there(project, monkeypatch):
+    monkeypatch.setenv(UNSAFE_EXEC, "1")
+    assert remote_command(project / "one.yaml", [], None, None, project)[-2:] == ["one.yaml", "--unsafe-exec"]
 
 
 def test_an_experiment_outside_of_the_folder_is_refused(project, tmp_path):

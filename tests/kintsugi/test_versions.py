@@ -5,6 +5,7 @@ When a pin fails, the same key would name another result: raise the kind's `vers
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import glaive_like
 import pytest
 from extra_rows import extra_rows
+from source_node import make_source
 
 from eval.generate import BATCH_ROWS
 from eval.nodes import GenerateConfig
@@ -28,16 +30,17 @@ from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
 from pipeline.llm.forms import schema_of
 from pipeline.llm.prompts import messages
-from pipeline.nodes import split_by_prompt
 from pipeline.records import CorruptionRecord, FunctionTest, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
+from pipeline.sources.exports import to_own
+from pipeline.sources.nodes import split_by_prompt
 from pipeline.stages.annotate import AnnotateStage, annotate_shard
 from pipeline.stages.annotate_by_model import AnnotateByModel
 from pipeline.stages.embed import EmbedStage
 from pipeline.stages.embed_by_model import EmbedByModel
 from pipeline.stages.rectify import RectifyStage
 from pipeline.stages.tag import TagStage
-from pipeline.store import Input, Manifest, content_key
+from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
 from training.nodes import ImportConfig, SftConfig, model_files
@@ -46,17 +49,17 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (1, "26ac7dd636833477ea2d"),
+    "source": (3, "26ac7dd636833477ea2d"),
     "embed": (3, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
-    "annotate": (2, "84b8660b718e6b0a4859"),
+    "annotate": (3, "4b5ef6f75420200a052d"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (1, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "3b8903d31f1cf3aa0a0e"),
-    "compare": (4, "b084921eb78641f5554d"),
+    "score": (4, "4d658710b268875986be"),
+    "compare": (4, "457d5fc5091664d9f1a8"),
 }
 
 BY_MODEL_PINS = {
@@ -132,8 +135,17 @@ def tokenizer() -> Any:
 
 
 def source_output() -> Any:
+    """The built-in corpus, and rows of a file through all that a source may be asked for."""
     parts = split_by_prompt(rows(), {"test": 5}, 0, "qa")
-    return {split: [row.to_row() for row in members] for split, members in parts.items()}
+    builtin = {split: [row.to_row() for row in members] for split, members in parts.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        given = [{**to_own(row), "id": None} for row in (*rows(), *rows()[:3])]
+        path = Path(folder) / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+        options = {"splits": {"test": "25%"}, "rows": 15, "python_only": True, "deduplicate": "minhash"}
+        made = make_source(Path(folder), path, decontaminate=[str(path)], ngram=500, **options)
+        drawn = {split: [row.to_row() for row in made.records(split)] for split in ("train", "test")}
+        return [builtin, drawn, sorted(made.rejects(), key=canonical)]
 
 
 def model_output() -> Any:

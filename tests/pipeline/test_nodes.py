@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from pipeline.contract import Work
 from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
-from pipeline.nodes import SHARD_ROWS as SHARD_BOUNDS
-from pipeline.nodes import EmbedConfig, Source, SourceConfig, split_by_prompt
+from pipeline.nodes import EmbedConfig, Source, SourceConfig
 from pipeline.records import REJECTED, PreferenceRecord, QARecord
 from pipeline.shards import count_rows, read_records, read_shard, shard_paths
+from pipeline.sources.nodes import SHARD_ROWS as SHARD_BOUNDS
+from pipeline.sources.nodes import split_by_prompt
 from pipeline.store import read_manifest, verify
 
 SHARD_ROWS = SHARD_BOUNDS[0]
@@ -145,10 +146,16 @@ def test_preference_files_become_preference_records(tmp_path):
     assert found.rejected_spans[0].text == "-"
 
 
-def test_rows_takes_the_first_of_a_file(tmp_path):
-    path = jsonl(tmp_path, *({"id": f"r{i}", "prompt": f"{i}?", "response": str(i)} for i in range(9)))
-    directory = made(tmp_path, **{"from": path, "rows": 4})
-    assert ids(read_records(directory / "data", QARecord)) == ["r0", "r1", "r2", "r3"]
+def test_rows_draws_by_a_hash_of_the_ids_so_that_order_does_not_matter(tmp_path):
+    lines = [{"id": f"r{i}", "prompt": f"{i}?", "response": str(i)} for i in range(40)]
+    drawn = []
+    for order in (lines, lines[::-1]):
+        directory = made(tmp_path / str(len(drawn)), **{"from": jsonl(tmp_path, *order), "rows": 10})
+        drawn.append(ids(read_records(directory / "data", QARecord)))
+        assert read_manifest(directory).rows == {"in": 10, "out": 10, "rejected": 0}
+        assert read_manifest(directory).facts["not_drawn"] == 30
+    assert sorted(drawn[0]) == sorted(drawn[1])
+    assert max(int(name[1:]) for name in drawn[0]) > 15, "drawn from all over the file"
 
 
 def test_a_bad_row_stops_the_source_unless_it_is_put_up_with(tmp_path):

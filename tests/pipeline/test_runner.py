@@ -7,8 +7,9 @@ import pytest
 
 from pipeline.contract import Resources, Work
 from pipeline.failures import UserError
-from pipeline.records import REJECTED, QARecord, Reject
+from pipeline.records import REJECTED, FunctionTest, QARecord, Reject
 from pipeline.runner import Counts, map_shards, plan_tasks
+from pipeline.sandbox.run import execute
 from pipeline.shards import read_records, shard_paths, write_shards
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -98,6 +99,26 @@ def test_rows_in_are_rows_out_and_rows_rejected(tmp_path, source):
     assert seen[0] == (0, 10, "rows")
     assert seen[-1] == (10, 10, "rows")
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+@dataclass(frozen=True)
+class Execute:
+    """Runs the code of rows with an even number."""
+
+    def __call__(self, records):
+        for record in records:
+            if int(record.response) % 2 == 0:
+                execute("def f():\n    return 1", [FunctionTest.of("f")])
+        return list(records), []
+
+
+def test_what_ran_code_is_counted_with_the_rows_and_over_restarts(tmp_path, source):
+    assert mapped(tmp_path, source).as_facts() == {}
+    for path in (tmp_path / "made").rglob("*.parquet"):
+        path.unlink()
+    assert mapped(tmp_path, source, Execute()).as_facts() == {"sandbox": ["namespaces"]}
+    (tmp_path / "made" / "data" / "part-00002.parquet").unlink()
+    assert mapped(tmp_path, source).as_facts() == {"sandbox": ["namespaces"]}
 
 
 def test_a_rerun_makes_only_the_shard_that_is_missing_and_the_same_bytes(tmp_path, source):

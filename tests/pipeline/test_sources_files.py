@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.failures import UserError
 from pipeline.records import FunctionTest, PreferenceRecord, QARecord, Reject
-from pipeline.sources.files import fingerprint, read
+from pipeline.sources.files import content_id, fingerprint, read
 from pipeline.sources.formats import FORMATS, recognise, to_granular, to_response_level
 from pipeline.spans import Span
 
@@ -24,6 +25,15 @@ PREFERENCE = {**TRL, "chosen_spans": [PLUS], "rejected_spans": [MINUS]}
 GRANULAR = {"prompt": "Add.", "correct_response": "a + b", "incorrect_response": "a - b", "masked_region": [2, 3, -1]}
 PLURAL = {**GRANULAR, "masked_regions": [[2, 3, 1], [2, 3, -1]]}
 del PLURAL["masked_region"]
+
+
+CONTENT_ID = content_id(QARecord("", "Add.", "a + b", ""))
+"""The id of a row without one: whatever file it stands in, and where."""
+
+
+def without_id(record):
+    """The record as it is read where its row has no id."""
+    return replace(record, id=content_id(record))
 
 
 def jsonl(folder, *rows, name="data.jsonl"):
@@ -63,7 +73,7 @@ def refusal(call):
 @pytest.mark.parametrize("names", [("prompt", "response"), ("question", "answer"), ("problem", "solution")])
 def test_questions_and_answers_are_read_under_every_name(tmp_path, names):
     found = only(tmp_path, dict(zip(names, ("Add.", "a + b"), strict=True)))
-    assert found == QARecord("data-000001", "Add.", "a + b", "data.jsonl")
+    assert found == without_id(QARecord("", "Add.", "a + b", "data.jsonl"))
 
 
 def test_a_row_with_two_sets_of_names_is_read_by_the_first_that_is_complete(tmp_path):
@@ -87,21 +97,23 @@ def test_tests_of_a_question_are_values_or_exceptions(tmp_path):
 def test_the_row_names_its_id_and_source_where_it_has_them(tmp_path):
     rows = [{**QA, "id": "x-1", "source": "glaive"}, {**QA, "id": 7}, {**QA, "id": None, "source": None}]
     found = list(read(jsonl(tmp_path, *rows)))
-    assert [record.id for record in found] == ["x-1", "7", "data-000003"]
+    assert [record.id for record in found] == ["x-1", "7", content_id(found[2])]
     assert [record.source for record in found] == ["glaive", "data.jsonl", "data.jsonl"]
 
 
 def test_preference_rows_take_missing_span_text_from_the_response(tmp_path):
     spans = [{"start": 0, "end": 1}, MINUS]
     found = only(tmp_path, {**PREFERENCE, "rejected_spans": spans, "provenance": "by hand"})
-    assert found == PreferenceRecord(
-        "data-000001",
-        "Add.",
-        "a + b",
-        "a - b",
-        (Span(2, 3, "unknown", "+"),),
-        (Span(0, 1, "unknown", "a"), Span(2, 3, "typo", "-", 0.5)),
-        "by hand",
+    assert found == without_id(
+        PreferenceRecord(
+            "",
+            "Add.",
+            "a + b",
+            "a - b",
+            (Span(2, 3, "unknown", "+"),),
+            (Span(0, 1, "unknown", "a"), Span(2, 3, "typo", "-", 0.5)),
+            "by hand",
+        )
     )
 
 
@@ -130,7 +142,7 @@ def test_an_empty_masked_region_is_an_anchor(tmp_path):
 
 
 def test_response_level_and_trl_rows_are_pairs_without_spans(tmp_path):
-    pair = PreferenceRecord("data-000001", "Add.", "a + b", "a - b")
+    pair = without_id(PreferenceRecord("", "Add.", "a + b", "a - b"))
     assert only(tmp_path, {"prompt": "Add.", "winning_response": "a + b", "losing_response": "a - b"}) == pair
     assert only(tmp_path, TRL) == pair
 
@@ -154,8 +166,8 @@ def test_gzip_and_json_hold_the_same_rows(tmp_path):
     packed.write_bytes(gzip.compress(jsonl(tmp_path, QA, {**QA, "id": "b"}).read_bytes()))
     listed = tmp_path / "data.json"
     listed.write_text(json.dumps([QA, {**QA, "id": "b"}], indent=2))
-    assert [record.id for record in read(packed)] == ["data-000001", "b"]
-    assert [record.id for record in read(listed)] == ["data-000001", "b"]
+    assert [record.id for record in read(packed)] == [CONTENT_ID, "b"]
+    assert [record.id for record in read(listed)] == [CONTENT_ID, "b"]
 
 
 def test_bad_rows_of_a_json_list_are_named_by_item(tmp_path):
@@ -171,7 +183,7 @@ def test_only_line_feeds_end_a_row_and_blank_lines_are_no_rows(tmp_path):
     odd = {"prompt": "a\u2028b\x85c", "response": "\v\f" + "x"}
     path = jsonl(tmp_path, b"\xef\xbb\xbf" + json.dumps(QA).encode() + b"\r", b"", b"  ", odd)
     first, second = read(path)
-    assert (first.prompt, second.prompt, second.id) == ("Add.", "a\u2028b\x85c", "data-000004")
+    assert (first.prompt, second.prompt) == ("Add.", "a\u2028b\x85c")
 
 
 def test_rows_are_streamed(tmp_path):
@@ -222,7 +234,7 @@ def test_broken_utf8_in_a_json_list_spoils_its_item_only(tmp_path):
     path.write_bytes(b'[{"prompt": "caf\xe9", "response": "x"}, ' + json.dumps(QA).encode() + b"]")
     first, second = read(path)
     assert (first.id, first.reason) == ("data.json:1", "encoding")
-    assert second.id == "data-000002"
+    assert second.id == CONTENT_ID
 
 
 def test_a_missing_field_is_named_with_its_nearest_neighbour(tmp_path):
@@ -383,14 +395,15 @@ def test_a_missing_file_is_told_with_the_nearest_name(tmp_path):
 
 
 def test_a_directory_and_an_unknown_suffix(tmp_path):
-    csv = tmp_path / "data.csv"
-    csv.write_text("prompt,response")
+    text = tmp_path / "data.txt"
+    text.write_text("prompt,response")
     bare = tmp_path / "data"
     bare.write_text("{}")
-    assert refusal(lambda: read(tmp_path)).what == "this is not a file."
-    assert refusal(lambda: read(csv)).what == "the suffix '.csv' is not known."
+    assert refusal(lambda: read(tmp_path)).what == "the folder has no data file."
+    assert "Seen: data, data.txt." in refusal(lambda: read(tmp_path)).hint
+    assert refusal(lambda: read(text)).what == "the suffix '.txt' is not known."
     assert refusal(lambda: read(bare)).what == "the file has no suffix."
-    assert ".jsonl, .jsonl.gz, .json" in refusal(lambda: read(csv)).hint
+    assert ".jsonl, .jsonl.gz, .json" in refusal(lambda: read(text)).hint
 
 
 @pytest.mark.parametrize(
@@ -452,7 +465,8 @@ def spans(draw, response):
 @st.composite
 def pairs(draw):
     chosen, rejected = draw(st.tuples(TEXT, TEXT).filter(lambda two: two[0] != two[1]))
-    return PreferenceRecord("data-000001", draw(TEXT), chosen, rejected, draw(spans(chosen)), draw(spans(rejected)))
+    pair = PreferenceRecord("", draw(TEXT), chosen, rejected, draw(spans(chosen)), draw(spans(rejected)))
+    return without_id(pair)
 
 
 @settings(max_examples=60, deadline=None)
