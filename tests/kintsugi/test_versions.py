@@ -49,7 +49,7 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (3, "26ac7dd636833477ea2d"),
+    "source": (3, "0635a10f66ee626032bb"),
     "embed": (3, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
@@ -142,8 +142,10 @@ def source_output() -> Any:
         given = [{**to_own(row), "id": None} for row in (*rows(), *rows()[:3])]
         path = Path(folder) / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+        known = Path(folder) / "known.jsonl"
+        known.write_text(json.dumps({"prompt": rows()[0].prompt}), encoding="utf-8")
         options = {"splits": {"test": "25%"}, "rows": 15, "python_only": True, "deduplicate": "minhash"}
-        made = make_source(Path(folder), path, decontaminate=[str(path)], ngram=500, **options)
+        made = make_source(Path(folder), path, decontaminate=[str(known)], **options)
         drawn = {split: [row.to_row() for row in made.records(split)] for split in ("train", "test")}
         return [builtin, drawn, sorted(made.rejects(), key=canonical)]
 
