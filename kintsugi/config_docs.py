@@ -17,7 +17,6 @@ from kintsugi.graph import UNKEYED
 from kintsugi.kinds import KINDS
 from pipeline.contract import NodeConfig, NodeKind, Resources
 from pipeline.errors import ERROR_TYPES
-from pipeline.llm.config import Writer
 from pipeline.sources.formats import FORMATS
 from pipeline.store import write_text
 
@@ -84,11 +83,22 @@ def text() -> str:
         + "\n### resources\n\n"
         + f"{getdoc(Resources)}\n\n"
         + table(Resources)
-        + "\n### writer\n\n"
-        + f"{getdoc(Writer)} How it is used: [models in the pipeline](llm.md).\n\n"
-        + table(Writer)
+        + "".join(f"\n### {model.__name__.lower()}\n\n{getdoc(model)}\n\n{table(model)}" for model in nested())
         + "".join(f"\n{section(kind)}" for kind in KINDS.values())
     )
+
+
+def nested() -> list[type[BaseModel]]:
+    """The mappings that keys of any kind may hold, apart from `resources`, in order."""
+    infos = [info for kind in KINDS.values() for info in kind.Config.model_fields.values()]
+    found = [part for info in infos for part in _parts(info.annotation) if issubclass(part, BaseModel)]
+    return [model for model in dict.fromkeys(found) if model is not Resources]
+
+
+def _parts(annotation: Any) -> list[type]:
+    """The classes that a type is made of."""
+    parts = [inner for part in get_args(annotation) for inner in _parts(part)]
+    return [annotation] if isinstance(annotation, type) and not parts else parts
 
 
 def section(kind: NodeKind) -> str:

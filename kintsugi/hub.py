@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval.report.markdown import plain
-from kintsugi.references import Artifact, Dataset
+from kintsugi.inspection import LENGTH_NAMES
+from kintsugi.references import Artifact, Dataset, rejects_of
+from pipeline.dataset_report import RowCounts, broken
+from pipeline.errors.base import Level
 from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, PreferenceRecord, table_of
 from pipeline.store import Manifest, write_table, write_text
@@ -24,6 +27,7 @@ SHARD_ROWS = 100_000
 TASKS = {"QARecord": ["text-generation", "question-answering"]}
 OTHER_TASKS = ["text-generation"]
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+LEVELS = get_args(Level)
 NAMES = {
     "QARecord": "questions with good answers",
     "TaggedRecord": "questions with good answers, and errors that could be put into them",
@@ -41,7 +45,7 @@ class Tally:
     rows: int = 0
     bytes: int = 0
     files: int = 0
-    error_types: Counter[str] = field(default_factory=Counter)
+    counts: RowCounts = field(default_factory=RowCounts)
     spans: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,10 +82,9 @@ def _write_split(dataset: Dataset, part: str, directory: Path) -> Tally:
 
 
 def _count(row: Any, tally: Tally) -> None:
-    if isinstance(row, CorruptionRecord):
-        tally.error_types.update({edit.error_type for edit in row.edits})
+    if isinstance(row, CorruptionRecord | PreferenceRecord):
+        tally.counts.add(broken(row))
     if isinstance(row, PreferenceRecord):
-        tally.error_types.update({span.error_type for span in (*row.chosen_spans, *row.rejected_spans)})
         tally.spans.update(chosen=len(row.chosen_spans), rejected=len(row.rejected_spans))
         tally.spans["rows"] += bool(row.chosen_spans or row.rejected_spans)
 
@@ -96,19 +99,37 @@ def card(dataset: Dataset, tallies: dict[str, Tally], name: str, license: str) -
         lstrip_blocks=True,
     )
     environment.filters["plain"] = plain
-    error_types: Counter[str] = Counter()
-    for tally in tallies.values():
-        error_types.update(tally.error_types)
     return environment.get_template("card.md.j2").render(
         front_matter=yaml.safe_dump(front_matter(dataset, tallies, name, license), sort_keys=False),
         name=name,
         record=dataset.record.__name__,
         what=NAMES[dataset.record.__name__],
         splits=tallies,
-        error_types=sorted(error_types.items(), key=lambda item: (-item[1], item[0])),
+        error_types=_error_types(tallies),
+        levels=LEVELS,
+        lengths={split: tally.counts.statistics() for split, tally in tallies.items() if tally.counts.rows},
+        length_names=LENGTH_NAMES,
+        rejects=_rejects(dataset.artifact),
+        quotas=dataset.artifact.manifest.facts.get("types", {}) if dataset.artifact else {},
         steps=_steps(dataset.artifact),
         made=dataset.artifact.manifest if dataset.artifact else None,
     )
+
+
+def _error_types(tallies: dict[str, Tally]) -> list[tuple[str, int, dict[str, int]]]:
+    """Each type with its rows and its errors by level, the most frequent first."""
+    rows: Counter[str] = Counter()
+    levels: Counter[tuple[str, str]] = Counter()
+    for tally in tallies.values():
+        rows.update(tally.counts.types)
+        levels.update(tally.counts.levels)
+    order = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
+    return [(name, count, {level: levels[name, level] for level in LEVELS}) for name, count in order]
+
+
+def _rejects(artifact: Artifact | None) -> list[tuple[str, int]]:
+    """Why rows were left out of the last step, the most frequent reason first."""
+    return Counter(reject.reason for reject in rejects_of(artifact.directory)).most_common() if artifact else []
 
 
 def front_matter(dataset: Dataset, tallies: dict[str, Tally], name: str, license: str) -> dict[str, Any]:

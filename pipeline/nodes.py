@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
@@ -16,14 +16,63 @@ from pipeline.sources.nodes import Source, SourceConfig
 __all__ = ["Annotate", "AnnotateConfig", "Embed", "EmbedConfig", "Source", "SourceConfig"]
 
 
+MOST_ERRORS = 9
+PROPORTIONAL = "proportional"
+
+
+class ErrorCount(BaseModel):
+    """Between `min` and `max` errors in an answer, drawn by the seed and the row's id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: int = Field(default=1, ge=1, description="Rows with fewer confirmed errors are rejected.")
+    max: int = Field(ge=1, le=MOST_ERRORS, description="No row gets more errors.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class TypeQuota(BaseModel):
+    """Rows for every error type: as many of each, or in proportion to the rows in which each has a place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_type: int | None = Field(
+        default=None, gt=0, description="Rows with each error type; in proportion if left out."
+    )
+
+
 class EmbedConfig(NodeConfig):
-    """Breaks good answers: one verified error in each."""
+    """Breaks good answers: verified errors in each, one by default."""
 
     kind: Literal["embed"]
     input: str = Field(description="The rows to break, such as `qa.train`.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
     error_types: list[str] = Field(
         default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
+    )
+    errors: ErrorCount = Field(
+        default=ErrorCount(min=1, max=1),
+        description="Errors in each answer, one by default: a number, or `{min: 1, max: 3}`.",
+    )
+    quota: TypeQuota | None = Field(
+        default=None,
+        description="Rows for each error type: `{per_type: 200}`, or `proportional` to the rows in which a type has a "
+        "place. Without a quota every row gets an error that is drawn among those that fit it.",
+    )
+    minimum_applicable: int | None = Field(
+        default=None,
+        ge=0,
+        description="With a quota: a type that has a place in fewer rows is left out, and the manifest says so. By "
+        "default a fifteenth of the rows, at most 1,000.",
+    )
+    verify: Literal["executed", "static"] = Field(
+        default="executed",
+        description="`executed` runs both answers in the sandbox, on made inputs where a row has no tests; `static` "
+        "runs nothing.",
     )
     by: Writer | None = Field(
         default=None,
@@ -40,9 +89,38 @@ class EmbedConfig(NodeConfig):
 
         return value or list(ERROR_TYPES)
 
+    @field_validator("errors", mode="before")
+    @classmethod
+    def _number_of_errors(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        return value
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _named_quota(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != PROPORTIONAL:
+            raise ValueError(f"a quota is {{per_type: 200}} or {PROPORTIONAL}, and not {value!r}")
+        return {} if value == PROPORTIONAL else value
+
+    @model_validator(mode="after")
+    def _minimum_of_a_quota(self) -> Self:
+        if self.minimum_applicable is not None and self.quota is None:
+            raise ValueError("minimum_applicable goes with a quota: {per_type: 200} or proportional")
+        return self
+
+    @model_validator(mode="after")
+    def _what_a_model_decides(self) -> Self:
+        """A model says itself what it embeds, and every edit of its is run."""
+        if self.by and (self.quota or self.errors != ErrorCount(max=1) or self.verify == "static"):
+            raise ValueError(
+                "`by` goes without errors, quota and verify: a model proposes, and what it proposes is run"
+            )
+        return self
+
 
 class Embed(NodeKind):
-    """Good answers to corrupted ones, each error verified by running both sides."""
+    """Good answers to corrupted ones, each error verified by running both sides or by what can be read."""
 
     name = "embed"
     product = "rows"
@@ -62,26 +140,19 @@ class Embed(NodeKind):
         return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
-        from pipeline.records import CorruptionRecord, QARecord
-        from pipeline.runner import map_shards
-        from pipeline.stages.embed import EmbedStage
+        from pipeline.embedding import Quota, embed_rows
+        from pipeline.stages.embed import EmbedStage, Number
 
         for work in works:
             config: EmbedConfig = work.config
             if config.by:
                 _embed_by_model(work)
                 continue
-            counts = map_shards(
-                work,
-                work.source("input").data,
-                EmbedStage(tuple(config.error_types), config.seed),
-                QARecord,
-                CorruptionRecord.SCHEMA,
-                resources=config.resources,
-                limit=config.limit,
-                max_rejected=config.max_rejected,
-            )
-            work.commit(rows=counts.as_rows(), facts=counts.as_facts())
+            errors = Number(config.errors.min, config.errors.max)
+            stage = EmbedStage(tuple(config.error_types), config.seed, errors, config.verify)
+            quota = Quota(config.quota.per_type, config.minimum_applicable) if config.quota else None
+            counts, facts = embed_rows(work, stage, quota, config.limit, config.max_rejected)
+            work.commit(rows=counts.as_rows(), facts={**counts.as_facts(), **facts})
 
 
 def _embed_by_model(work: Work) -> None:

@@ -3,14 +3,18 @@
 A stage is a function from the records of one shard to records and rejects. Each input shard gives one output shard, by
 one task, written whole or not at all; a rerun makes only the shards that are missing. Randomness comes from the
 records, so the shards are the same bytes whatever was interrupted.
+
+A survey looks at all rows before a map: from the records of one shard to a small table, a file of scratch each. Put
+together they tell the next map what no shard can know by itself, and a rerun looks only at what nobody has looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +28,7 @@ from pipeline.shards import read_shard, shard_name, shard_paths
 from pipeline.store import SCRATCH, write_table, write_text
 
 Stage = Callable[[Sequence[Any]], tuple[list[Any], list[Reject]]]
+Look = Callable[[Sequence[Any]], pa.Table]
 
 
 @dataclass(frozen=True)
@@ -72,19 +77,55 @@ def map_shards(
     Raises a data error where there are no rows, or where more than the share `max_rejected` was rejected.
     """
     tasks = plan_tasks(work.directory, source, limit)
-    total = sum(task.rows for task in tasks)
-    if not total:
+    refuse_no_rows(work, source, tasks)
+    make_shards(work, tasks, _Mapper(stage, record_in, schema_out), resources)
+    return counted(work, tasks, max_rejected)
+
+
+def survey_shards(
+    work: Work, source: Path, look: Look, record_in: Any, *, resources: Resources, limit: int | None = None
+) -> list[pa.Table]:
+    """What `look` says of each shard of `source`, in the order of the shards."""
+    tasks = plan_tasks(work.directory / SCRATCH / "survey", source, limit)
+    refuse_no_rows(work, source, tasks)
+    make_shards(work, tasks, _Surveyor(look, record_in), resources)
+    return [pq.read_table(task.data) for task in tasks]
+
+
+def refuse_no_rows(work: Work, source: Path, tasks: Sequence[ShardTask]) -> None:
+    if not any(task.rows for task in tasks):
         raise UserError(
             "data", "there are no rows to work on.", f"node {work.name}, {source}", "Look at the node before."
         )
+
+
+class Task(Protocol):
+    """One shard to be made; it is whole once `data` is there."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def data(self) -> Path: ...
+
+
+def make_shards(work: Work, tasks: Sequence[Task], make: Callable[[Any], dict[str, Any]], resources: Resources) -> None:
+    """Call `make` for each task whose shard is missing, and tell the work how many rows are done."""
     missing = [task for task in tasks if not task.data.exists()]
+    total = sum(task.rows for task in tasks)
     done = total - sum(task.rows for task in missing)
     work.progress(done, total, "rows")
-    for result in for_each(missing, _Mapper(stage, record_in, schema_out), resources):
+    for result in for_each(missing, make, resources):
         done += result["rows"]
         work.progress(done, total, "rows")
-    counts = _count(tasks)
-    _refuse_too_many_rejects(work, counts, max_rejected)
+
+
+def counted(work: Work, tasks: Sequence[ShardTask], max_rejected: float, spared: Sequence[str] = ()) -> Counts:
+    """Count what was made. Raises a data error where more than the share `max_rejected` was rejected.
+
+    Rows rejected for a reason among `spared` could have been used and were not wanted: they do not count there.
+    """
+    counts = _count(work.directory, tasks)
+    _refuse_too_many_rejects(work, counts, max_rejected, spared)
     return counts
 
 
@@ -99,7 +140,7 @@ def plan_tasks(directory: Path, source: Path, limit: int | None) -> list[ShardTa
             left -= rows
         if rows or not tasks:
             name = shard_name(len(tasks))
-            note = directory / SCRATCH / "sandbox" / Path(name).stem
+            note = sandbox_note(directory, Path(name).stem)
             tasks.append(ShardTask(path, rows, directory / DATA / name, directory / REJECTS / name, note))
     return tasks
 
@@ -136,6 +177,20 @@ class _Call:
         return {name: [result[name] for result in results] for name in results[0]}
 
 
+@contextmanager
+def sandbox_noted(note: Path) -> Iterator[None]:
+    """Write to scratch what ran code meanwhile, where any was run; what ran for another shard is told there."""
+    launch.used()
+    yield
+    if mechanisms := launch.used():
+        write_text(note, " ".join(mechanisms))
+
+
+def sandbox_note(directory: Path, name: str) -> Path:
+    """Where the note of a shard or of one of its trials lies, in the scratch of a work's directory."""
+    return directory / SCRATCH / "sandbox" / name
+
+
 @dataclass(frozen=True)
 class _Mapper:
     """Maps one shard. The data is written last: where that shard exists, the rejects and the note do."""
@@ -146,35 +201,48 @@ class _Mapper:
 
     def __call__(self, task: ShardTask) -> dict[str, Any]:
         records = read_shard(task.source, self.record_in)[: task.rows]
-        launch.used()  # what ran for another shard is told there
-        kept, rejected = self.stage(records)
+        with sandbox_noted(task.sandbox):
+            kept, rejected = self.stage(records)
         assert len(kept) + len(rejected) == len(records), "a stage lost or invented rows"
-        if mechanisms := launch.used():
-            write_text(task.sandbox, " ".join(mechanisms))
         write_table(task.rejects, table_of(rejected, REJECTED))
         write_table(task.data, table_of(kept, self.schema_out))
         return {"rows": task.rows}
 
 
-def _count(tasks: Sequence[ShardTask]) -> Counts:
+@dataclass(frozen=True)
+class _Surveyor:
+    """Looks at one shard."""
+
+    look: Look
+    record_in: Any
+
+    def __call__(self, task: ShardTask) -> dict[str, Any]:
+        write_table(task.data, self.look(read_shard(task.source, self.record_in)[: task.rows]))
+        return {"rows": task.rows}
+
+
+def _count(directory: Path, tasks: Sequence[ShardTask]) -> Counts:
     taken = sum(task.rows for task in tasks)
     kept = sum(pq.read_metadata(task.data).num_rows for task in tasks)
     rejected = sum(pq.read_metadata(task.rejects).num_rows for task in tasks)
     assert taken == kept + rejected, f"{taken} rows in, {kept} out and {rejected} rejected"
-    notes = [task.sandbox.read_text(encoding="utf-8") for task in tasks if task.sandbox.exists()]
+    notes = [note.read_text(encoding="utf-8") for note in sandbox_note(directory, "").glob("[!.]*")]
     return Counts(taken, kept, rejected, tuple(sorted({name for note in notes for name in note.split()})))
 
 
-def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float) -> None:
-    if counts.kept and counts.rejected <= max_rejected * counts.taken:
+def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float, spared: Sequence[str]) -> None:
+    found = pq.read_table(work.directory / REJECTS, schema=REJECTED, columns=["reason"])
+    reasons = found["reason"].value_counts().to_pylist()
+    unused = sum(item["counts"] for item in reasons if item["values"] in spared)
+    taken, rejected = counts.taken - unused, counts.rejected - unused
+    if counts.kept and rejected <= max_rejected * taken:
         return
-    reasons = pq.read_table(work.directory / REJECTS, schema=REJECTED)["reason"].value_counts().to_pylist()
-    listed = ", ".join(f"{item['values']} {item['counts']}" for item in reasons)
-    what = f"{counts.rejected} of {counts.taken} rows were rejected ({listed})"
-    spared = "; raise max_rejected if they can be spared" if counts.kept else ""
+    listed = ", ".join(f"{item['values']} {item['counts']}" for item in reasons if item["values"] not in spared)
+    what = f"{rejected} of {taken} rows were rejected ({listed})"
+    allowed = "; raise max_rejected if they can be spared" if counts.kept else ""
     raise UserError(
         "data",
         f"{what}; at most {max_rejected:.0%} may be." if counts.kept else f"{what}: none is left.",
         f"node {work.name}",
-        f"The rows and reasons are in {work.directory / REJECTS}{spared}.",
+        f"The rows and reasons are in {work.directory / REJECTS}{allowed}.",
     )

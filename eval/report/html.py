@@ -36,7 +36,7 @@ STEP = 0.1
 def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     """The page: tables and plots of the results, training curves, and a browser of at most `prompts` prompts."""
     seed = results["bootstrap"]["seed"]
-    style, script = ("\n".join(map(_asset, names)) for names in (STYLES, SCRIPTS))
+    style, script = (assets(names) for names in (STYLES, SCRIPTS))
     data = {**browser_data(arms, prompts, seed), "kinds": [arm["kind"] for arm in results["arms"]]}
     return _environment().get_template("index.html.jinja").render(
         results=results,
@@ -55,11 +55,11 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     )  # fmt: skip
 
 
-def policy(style: str, script: str) -> str:
+def policy(style: str, script: str = "") -> str:
     """The content security policy of a page with this style and this script: nothing else may run or be fetched."""
     return "; ".join([
         "default-src 'none'",
-        f"script-src {_hash(script)}",
+        *([f"script-src {_hash(script)}"] if script else []),
         f"style-src {_hash(style)}",
         "img-src data:",
         "base-uri 'none'",
@@ -96,10 +96,11 @@ def _environment() -> Environment:
 
 
 @cache
-def _asset(name: str) -> str:
+def assets(names: Sequence[str]) -> str:
+    """Style sheets or scripts of the page, one after the other."""
     environment = _environment()
     assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    return "\n".join(environment.loader.get_source(environment, name)[0] for name in names)
 
 
 def at(value: float, low: float = 0.0, high: float = 1.0) -> str:

@@ -29,6 +29,10 @@ OPTIONS = {
     ("rows", "from"): "--input",
     ("rows", "max_rejected"): "--max-rejected",
     ("broken", "error_types"): "--error-types",
+    ("broken", "errors"): "--errors",
+    ("broken", "quota"): "--quota",
+    ("broken", "minimum_applicable"): "--minimum-applicable",
+    ("broken", "verify"): "--verify",
     ("broken", "limit"): "--limit",
     ("pairs", "limit"): "--limit",
     ("pairs", "by"): "--by",
@@ -45,6 +49,25 @@ ErrorTypes = Annotated[
     list[str] | None,
     setting(EmbedConfig, "error_types", "--error-types", default="all", help="A type to embed. May be repeated."),
 ]
+Errors = Annotated[
+    str | None,
+    setting(EmbedConfig, "errors", "--errors", help="Errors in each answer: a number, or as many as from 1-3."),
+]
+Quota = Annotated[
+    str | None,
+    setting(EmbedConfig, "quota", "--quota", help="Rows for each error type: a number, or `proportional`."),
+]
+Minimum = Annotated[
+    int | None,
+    setting(
+        EmbedConfig,
+        "minimum_applicable",
+        "--minimum-applicable",
+        default="a fifteenth of the rows, at most 1,000",
+        help="With --quota: leave out types that have a place in fewer rows.",
+    ),
+]
+Verify = Annotated[str | None, setting(EmbedConfig, "verify", "--verify")]
 Limit = Annotated[int | None, setting(EmbedConfig, "limit", "--limit")]
 By = Annotated[
     str, setting(AnnotateConfig, "by", "--by", help="given: spans of the rows alone; diff: compare all; auto: either.")
@@ -58,6 +81,10 @@ def corrupt(
     input: Questions,
     output: Output = None,
     error_types: ErrorTypes = None,
+    errors: Errors = None,
+    quota: Quota = None,
+    minimum_applicable: Minimum = None,
+    verify: Verify = None,
     limit: Limit = None,
     max_rejected: MaxRejected = None,
     seed: Seed = 0,
@@ -65,20 +92,30 @@ def corrupt(
     store: StoreRoot = STORE,
     runs: Runs = RUNS,
 ) -> None:
-    """Break good answers: one verified error in each, as {prompt, correct_response, incorrect_response, edits}.
+    """Break good answers: verified errors in each, as {prompt, correct_response, incorrect_response, edits}.
 
-    Where the rows have tests these are run: the good answer passes, the broken one does not.
+    Errors are shown by running both answers, on the rows' tests or on made inputs; --verify static runs nothing.
     """
     _refuse_pairs(input)
     types = [name for given in error_types or () for name in given.replace(",", " ").split()]
     nodes: dict[str, dict[str, Any]] = {
         "rows": {"kind": "source", "from": str(input), "max_rejected": max_rejected},
-        # How many rows can be broken is for the user to judge: the reasons are printed.
-        "broken": {"kind": "embed", "input": "rows", "error_types": types, "limit": limit, "max_rejected": 1.0},
+        "broken": {
+            "kind": "embed",
+            "input": "rows",
+            "error_types": types,
+            "errors": _number_or_range(errors),
+            "quota": {"per_type": int(quota)} if quota and quota.isdecimal() else quota,
+            "minimum_applicable": minimum_applicable,
+            "verify": verify,
+            "limit": limit,
+            "max_rejected": 1.0,  # How many rows can be broken is for the user to judge: the reasons are printed.
+        },
     }
     target = output or _named_after(input, "corrupted")
     graph = inline("corrupt", target.stem, nodes, OPTIONS, seed)
     found = _make_rows(graph, "broken", "corruption", target, force, store, runs)
+    _report_types(found)
     _report_rejects(found, graph.experiment.name)
     Console(highlight=False, soft_wrap=True).print(f"Next: kintsugi annotate -i {escape(str(target))}")
 
@@ -131,6 +168,30 @@ def _make_rows(graph: Graph, node: str, format: str, target: Path, force: bool, 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\nRows: {escape(str(target))} [dim]({count} rows from {taken})[/]")
     return found
+
+
+def _number_or_range(text: str | None) -> Any:
+    """`2` is a number, `1-3` a range; what is neither is left to the config to refuse."""
+    least, dash, most = (text or "").partition("-")
+    if dash and least.isdecimal() and most.isdecimal():
+        return {"min": int(least), "max": int(most)}
+    return int(text) if text and text.isdecimal() else text
+
+
+def _report_types(found: Made) -> None:
+    """What became of each type under a quota."""
+    types = found.manifest.facts.get("types", {})
+    if not types:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("error type", no_wrap=True)
+    for name in ("applicable", "wanted", "made"):
+        table.add_column(name, justify="right")
+    table.add_column("why fewer", overflow="fold", style="dim")
+    for name, facts in types.items():
+        numbers = (f"{facts[key]:,}" for key in ("applicable", "wanted", "made"))
+        table.add_row(shown(name), *numbers, shown(facts["why"]))
+    Console(highlight=False).print(table)
 
 
 def _report_rejects(found: Made, run: str) -> None:

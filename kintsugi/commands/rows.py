@@ -14,13 +14,14 @@ from rich.markup import escape
 
 from kintsugi.commands.options import RUNS, STORE, Force, Runs, StoreRoot
 from kintsugi.inline import refuse_unless_one_of
-from kintsugi.outputs import check_row_file, write_directory, write_rows
+from kintsugi.outputs import check_row_file, refuse_to_replace, write_directory, write_rows
 from kintsugi.references import Dataset, find_dataset
 from pipeline.failures import UserError
 
 HF = "hf"
 CARD = "README.md"
 SIDES = ("chosen", "rejected")
+ROWS = 5
 
 Reference = Annotated[
     str,
@@ -35,10 +36,15 @@ Format = Annotated[
     str, typer.Option("--format", help="granular, masked-region, response-level, trl, corruption, own or hf.")
 ]
 License = Annotated[str, typer.Option("--license", help="With --format hf: the licence, as Hugging Face names it.")]
-Count = Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows to show.")]
+Count = Annotated[
+    int | None, typer.Option("--rows", "-n", min=1, help="Rows to show: 5, or 40 in a page.", show_default=False)
+]
 Skip = Annotated[int, typer.Option("--skip", min=0, help="Rows to pass over first.")]
 Type = Annotated[str | None, typer.Option("--error-type", help="Only rows with this error type.")]
 Side = Annotated[str | None, typer.Option("--side", help="Only this answer of pairs: chosen or rejected.")]
+Page = Annotated[
+    Path | None, typer.Option("--html", help="Write a page with samples of broken answers or pairs, of every type.")
+]
 Rejected = Annotated[bool, typer.Option("--rejected", help="The rows that were left out, and why.")]
 
 
@@ -102,11 +108,13 @@ def _exported(found: Dataset, format: str) -> Any:
 
 def view(
     dataset: Reference,
-    rows: Count = 5,
+    rows: Count = None,
     skip: Skip = 0,
     error_type: Type = None,
     side: Side = None,
     rejected: Rejected = False,
+    html: Page = None,
+    force: Force = False,
     store: StoreRoot = STORE,
     runs: Runs = RUNS,
 ) -> None:
@@ -120,13 +128,38 @@ def view(
     if side is not None:
         refuse_unless_one_of(side, SIDES, "--side", "side")
     found = find_dataset(dataset, store, runs, rejected)
+    if html is not None:
+        _write_page(found, html, rows, error_type, force)
+        return
     wanted = (row for row in with_answers(found) if error_type is None or has_error_type(row, error_type))
-    shown = list(islice(wanted, skip, skip + rows))
+    shown = list(islice(wanted, skip, skip + (rows or ROWS)))
     if not shown:
-        of_type = f" with the error type '{error_type}'" if error_type else ""
-        raise UserError("data", f"there are no rows{of_type}{' left' if skip else ''}.", dataset)
+        raise _no_rows(dataset, error_type, skip)
     # A pipe has no width: lines are left to whoever reads them.
     console = Pager(highlight=False, soft_wrap=not sys.stdout.isatty())
     plain = console.color_system is None or console.no_color
     for line in (line for row in shown for line in lines_of(row, side, plain=plain)):
         console.print(line)
+
+
+def _no_rows(dataset: str, error_type: str | None, skip: int = 0) -> UserError:
+    of_type = f" with the error type '{error_type}'" if error_type else ""
+    return UserError("data", f"there are no rows{of_type}{' left' if skip else ''}.", dataset)
+
+
+def _write_page(found: Dataset, path: Path, rows: int | None, error_type: str | None, force: bool) -> None:
+    """Samples as one HTML file. `--skip` and `--side` are for the terminal: the page draws its rows, and has both."""
+    from kintsugi.samples import ROWS as SAMPLES
+    from kintsugi.samples import draw, page
+    from pipeline.records import CorruptionRecord, PreferenceRecord
+    from pipeline.store import write_text
+
+    if found.record not in (CorruptionRecord, PreferenceRecord):
+        what = f"a page shows broken answers and pairs, and these are {found.record.__name__} rows."
+        raise UserError("data", what, found.name, "Leave --html off.")
+    refuse_to_replace(path, force)
+    drawn = draw(found.rows(), rows or SAMPLES, error_type)
+    if not drawn.rows:
+        raise _no_rows(found.name, error_type)
+    write_text(path, page(found.name if found.artifact else Path(found.name).name, drawn))
+    Console(highlight=False, soft_wrap=True).print(f"Page: {escape(str(path))} [dim]({len(drawn.rows)} samples)[/]")

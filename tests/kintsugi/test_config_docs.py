@@ -1,5 +1,7 @@
 """docs/config.md says what the types say, today."""
 
+import re
+
 from pydantic import BaseModel, Field
 
 from kintsugi import config_docs
@@ -21,6 +23,8 @@ def test_every_kind_has_its_purpose_inputs_keys_and_an_example():
                 assert info.description or isinstance(info.annotation, type)
     assert "Inputs: `init` (models, or outside the graph), `data` (rows)." in page
     assert "One node for each of `models`." in page
+    headings = {line.strip("# ").lower() for line in page.splitlines() if line.startswith("#")}
+    assert set(re.findall(r"\]\(#([a-z]+)\)", page)) - headings == set(), "a link leads nowhere"
 
 
 def test_types_bounds_and_defaults_are_in_plain_words():

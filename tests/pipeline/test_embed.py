@@ -11,9 +11,10 @@ import pytest
 from prose_types import PROSE
 
 from pipeline.errors import ERROR_TYPES
+from pipeline.errors.answers import program_of
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
-from pipeline.sandbox.run import Execution, Outcome, execute
+from pipeline.sandbox.run import Execution, Outcome, execute, passed
 from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
 from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
@@ -51,23 +52,75 @@ TESTS = (
     FunctionTest.of("f", [7, 4], expected=4),
 )
 
+RICH = """## Approach
+
+The function `unique` walks over the list once. It keeps what it has seen in a set, so the running time is O(n):
+
+- It returns None for an empty list.
+- It first looks at the first number of the list, and then at the others.
+
+Every number of the list is added to the result once. The list itself is not changed.
+
+```python
+import math
+
+
+def unique(numbers, limit=100):
+    if not numbers:
+        return None
+    seen = set()
+    result = []
+    index = 0
+    # Walk from the first number to the last one, at most 100 of them
+    while index < len(numbers):
+        root = math.isqrt(numbers[index])
+        if root not in seen:
+            seen.add(root)
+            result.append(numbers[index])
+        index += 1
+    return result
+
+
+def depth(n):
+    if n < 1:
+        return 0
+    return 1 + depth(n - 1)
+```
+
+You can call `unique([1, 1, 2])` to try it.
+"""
+"""A place for every type."""
+RICH_TESTS = (
+    FunctionTest.of("unique", [], expected=None),
+    FunctionTest.of("unique", [1, 1, 4, 9, 4], expected=[1, 4, 9]),
+    FunctionTest.of("unique", list(range(40)), expected=[0, 1, 4, 9, 16, 25, 36]),
+    FunctionTest.of("depth", 0, expected=0),
+    FunctionTest.of("depth", 3, expected=3),
+)
+
+
+def rich(identity: str = "row-1") -> QARecord:
+    return QARecord(identity, "Write unique and depth.", RICH, "test", RICH_TESTS)
+
 
 def record(code: str = CODE, tests: tuple[FunctionTest, ...] = TESTS, identity: str = "row-1") -> QARecord:
     return QARecord(identity, "Write f.", f"Sure 🎉:\r\n\r\n```python\n{code}```\n", "test", tests)
 
 
 def test_a_record_gets_one_verified_error() -> None:
-    made = embed(record(), ALL, 0, execute)
+    made = embed(rich(), ALL, 0, execute)
     assert isinstance(made, CorruptionRecord)
-    assert len(made.edits) == 1 and made.edits[0].error_type in ALL
-    assert made.edits[0].level == ERROR_TYPES[made.edits[0].error_type].level and made.edits[0].evidence
+    assert {edit.error for edit in made.edits} == {0} and {edit.error_type for edit in made.edits} < set(ALL)
+    assert all(edit.level and edit.evidence for edit in made.edits)
     assert CorruptionRecord.from_row(made.to_row()) == made
 
 
 def test_the_seed_and_the_id_decide_and_nothing_else() -> None:
-    made = [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(24)]
-    assert made[:6] == [embed(record(identity=f"row-{number}"), ALL, 0, execute) for number in range(6)]
-    assert len({item.edits[0].error_type for item in made if isinstance(item, CorruptionRecord)}) > len(ALL) / 2
+    rows = [rich(f"row-{number}") for number in range(20 * len(ALL))]
+    made = [embed(row, ALL, 0, None) for row in rows]
+    assert made[:6] == [embed(row, ALL, 0, None) for row in rows[:6]]
+    drawn = {item.edits[0].error_type for item in made if isinstance(item, CorruptionRecord)}
+    assert len(drawn) >= 0.8 * len(ALL), drawn
 
 
 def test_the_types_come_out_nearly_even_on_the_built_in_corpus() -> None:
@@ -128,13 +181,30 @@ def test_an_unknown_type_is_a_config_error() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_each_type_can_be_asked_for_and_annotated(name: str) -> None:
-    made = embed(record(), [name], 0, execute)
-    assert isinstance(made, CorruptionRecord)
+    made = embed(rich(), [name], 0, execute)
+    assert isinstance(made, CorruptionRecord), made
+    assert {(edit.error_type, edit.level) for edit in made.edits} == {(name, made.edits[0].level)}
     pair = annotate(made)
     assert (pair.chosen, pair.rejected) == (made.response, made.rejected)
-    chosen, rejected = pair.chosen_spans[0], pair.rejected_spans[0]
-    assert pair.chosen[chosen.start : chosen.end] == made.edits[0].old
-    assert pair.rejected[rejected.start : rejected.end] == made.edits[0].new
+    for edit, chosen, rejected in zip(made.edits, pair.chosen_spans, pair.rejected_spans, strict=True):
+        assert pair.chosen[chosen.start : chosen.end] == edit.old
+        assert pair.rejected[rejected.start : rejected.end] == edit.new
     told = json.loads(pair.provenance)
     assert told["edits"][0]["error_type"] == name and told["edits"][0]["evidence"] == made.edits[0].evidence
     assert PreferenceRecord.from_row(pair.to_row()) == pair
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_without_running_each_type_can_be_asked_for_too(name: str) -> None:
+    made = embed(rich(), [name], 0, None)
+    assert isinstance(made, CorruptionRecord), made
+    assert {edit.level for edit in made.edits} <= {"static", "by construction"}
+
+
+def test_a_row_without_tests_is_judged_on_made_inputs() -> None:
+    for name in ("off-by-one-errors", "improper-handling-of-edge-cases"):
+        made = embed(replace(rich(), tests=()), [name], 0, execute)
+        assert isinstance(made, CorruptionRecord), made
+        assert made.edits[0].level == "executed" and made.tests, "the inputs that show it are kept with it"
+        good, bad = (execute(program_of(text), made.tests) for text in (made.response, made.rejected))
+        assert passed(good, made.tests) and not passed(bad, made.tests)

@@ -27,7 +27,8 @@ HEAD = """# Error types
 Each type is one module under `pipeline/errors/`. It **embeds** (proposes edits in code points; the text is spliced, a
 parser only says where), **verifies** (is the error really there?) and **recognises** (does an answer have it, and
 where?). An `embed` node takes `error_types:`; left out, all are used, and the manifest lists them. A row gets one
-error. Types that few rows have a place for are drawn first, so that the types come out nearly even.
+error, or several (`errors: {min: 1, max: 3}`), and types may have quotas (`quota: {per_type: 200}`): see below. Without
+quotas, types that few rows have a place for are drawn first, so that the types come out nearly even.
 
 | type | what it changes | verified | recognised |
 |---|---|---|---|
@@ -77,6 +78,29 @@ the constants of the code; typical values, edge cases, and mutations that keep a
 which the function gives plain JSON, or raises what it says it raises; gives the same when it is called again, and in
 another process in another order; and leaves its arguments alone. The sandbox fixes the order of sets, so a result
 that depends on it counts as stable.
+
+## Several errors, quotas, and what is not run
+
+With `errors: 2` or `errors: {min: 1, max: 3}` an answer gets several errors; the number is drawn from the seed and the row's
+id, each error is of another type (unless fewer types are named), and no two touch the same statement or line. Each is
+verified alone on the good answer, and once more among the others: the answer with all others is taken for good, what its
+functions give is expected, and the error must show against that. So a wrong result is never hidden behind a NameError. Where
+nothing runs any more (a syntax error, a lost fence) there are no errors that show only by running. In the rows
+`edits[].error` numbers the errors, and all edits of one error carry its `level` and `evidence`.
+
+With a quota, a survey first finds the types that have a place in each row. Rows are drawn by a hash of (seed, id), the rarest
+types choose first, and what cannot be confirmed is made up for in further rounds. Types with too few rows (by default
+fewer than a fifteenth of all, at most 1,000) are left out. The manifest's `facts.types` say for each type how many rows
+it fits, how many were wanted, tried and made, and why there are fewer; `kintsugi inspect` and the card show it. Rows that
+nobody needed are under `rejected/` as `not-drawn`, and do not count against `max_rejected`.
+
+`verify: static` runs nothing: what shows only by running is then confirmed by what can be read (both sides compile, the
+trees differ) and says `static`. With `verify: executed`, a row without tests whose program cannot be run here (a package
+that is missing, say) gets only errors that show without running.
+
+`kintsugi inspect DATASET` prints the types by level, what each recogniser finds in corrupted answers of each type (a
+confusion matrix), the share that cannot be judged, and false alarms: what is found in good answers as they are, with
+locals renamed, with independent statements swapped, and reformatted (`pipeline/errors/rewrites.py`).
 
 ## Errors in prose
 

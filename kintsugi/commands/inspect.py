@@ -1,0 +1,84 @@
+"""`kintsugi inspect`: what a corrupted data set holds, and how far its errors can be told apart."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from kintsugi.commands.options import RUNS, STORE, Force, Runs, StoreRoot
+from kintsugi.commands.rows import Pager, Reference
+from kintsugi.outputs import refuse_to_replace
+from kintsugi.references import Dataset, find_dataset, rejects_of
+from pipeline.failures import UserError
+
+SUFFIXES = (".json", ".md")
+
+Sample = Annotated[
+    int, typer.Option("--sample", min=1, help="Rows that the recognisers look at, drawn by a hash of their ids.")
+]
+Files = Annotated[
+    list[Path] | None, typer.Option("--output", "-o", help="Also write it: a .json or .md file. May be repeated.")
+]
+
+
+def inspect(
+    dataset: Reference,
+    sample: Sample = 300,
+    output: Files = None,
+    force: Force = False,
+    store: StoreRoot = STORE,
+    runs: Runs = RUNS,
+) -> None:
+    """Look at broken answers or pairs: types, levels, lengths; what recognisers find in them, and false alarms.
+
+    The recognisers also look at good answers, as they are and rewritten so that they mean the same.
+    """
+    from kintsugi.inspection import markdown, terminal
+    from pipeline.store import write_text
+
+    files = output or []
+    for path in files:
+        _check(path, force)
+    found = find_dataset(dataset, store, runs)
+    report = _report(found, sample)
+    console = Pager(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for part in terminal(report):
+        console.print(part)
+    for path in files:
+        as_json = path.suffix == ".json"
+        write_text(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n" if as_json else markdown(report))
+        Console(highlight=False, soft_wrap=True).print(f"\nWritten: {escape(str(path))}")
+
+
+def _check(path: Path, force: bool) -> None:
+    if path.suffix not in SUFFIXES:
+        raise UserError("config", f"the suffix '{path.suffix}' is not known.", str(path), "Name a .json or .md file.")
+    refuse_to_replace(path, force)
+
+
+def _report(found: Dataset, sample: int) -> Any:
+    from pipeline.dataset_report import report_on
+    from pipeline.records import CorruptionRecord, PreferenceRecord
+
+    if found.record not in (CorruptionRecord, PreferenceRecord):
+        what = f"these are {found.record.__name__} rows, without corrupted answers."
+        raise UserError("data", what, found.name, "Name broken answers or pairs, such as recovery:broken.")
+    artifact = found.artifact
+    rejects = Counter(reject.reason for reject in rejects_of(artifact.directory)) if artifact else Counter()
+    quotas = artifact.manifest.facts.get("types", {}) if artifact else {}
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("recognising", total=None)
+
+        def tell(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        counts = dict(rejects.most_common())
+        return report_on(found.name, found.rows(), rejects=counts, quotas=quotas, sample=sample, progress=tell)
