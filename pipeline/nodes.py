@@ -110,12 +110,9 @@ class EmbedConfig(NodeConfig):
         return self
 
     @model_validator(mode="after")
-    def _what_a_model_decides(self) -> Self:
-        """A model says itself what it embeds, and every edit of its is run."""
-        if self.by and (self.quota or self.errors != ErrorCount(max=1) or self.verify == "static"):
-            raise ValueError(
-                "`by` goes without errors, quota and verify: a model proposes, and what it proposes is run"
-            )
+    def _quotas_are_for_programs(self) -> Self:
+        if self.by and self.quota:
+            raise ValueError("a quota needs programs that can try other rows: leave out 'quota' or 'by'")
         return self
 
 
@@ -157,10 +154,14 @@ class Embed(NodeKind):
 
 def _embed_by_model(work: Work) -> None:
     from pipeline.records import CorruptionRecord, QARecord, TaggedRecord
+    from pipeline.sandbox.run import execute
+    from pipeline.stages.embed import Number
     from pipeline.stages.embed_by_model import EmbedByModel
 
     config: EmbedConfig = work.config
-    stage = EmbedByModel(tuple(config.error_types), config.seed)
+    errors = Number(config.errors.min, config.errors.max)
+    run = execute if config.verify == "executed" else None
+    stage = EmbedByModel(tuple(config.error_types), config.seed, errors, run)
     make_written(work, stage, (QARecord, TaggedRecord), CorruptionRecord.SCHEMA)
 
 

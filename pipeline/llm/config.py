@@ -48,7 +48,10 @@ BELONGS = {
 
 
 class Writer(BaseModel):
-    """The model that does a stage's work: an OpenAI-compatible endpoint, a model of this graph on vLLM, or a script."""
+    """The model that does a stage's work: an OpenAI-compatible endpoint, a model of this graph on vLLM, or a script.
+
+    How it is used, and what it costs: [models in the pipeline](llm.md).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -9,17 +9,15 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline import spans
 from pipeline.errors import ERROR_TYPES
-from pipeline.errors.answers import code_of
 from pipeline.errors.base import Case, Execute
-from pipeline.errors.inputs import made_tests
 from pipeline.llm.forms import Form, listed
 from pipeline.quotes import locate, trimmed
 from pipeline.records import CorruptionRecord, QARecord, Reject, Tag, TaggedRecord
-from pipeline.sandbox.run import execute, passed
+from pipeline.sandbox.run import execute
 from pipeline.spans import Edit, edit_at
-from pipeline.stages.embed import _remembered
+from pipeline.stages.embed import ONE, Number, corrupted, judged_on, remembered
+from pipeline.stages.together import Embedded, alone, refused
 
 
 class Proposed(Form):
@@ -33,12 +31,14 @@ class Proposed(Form):
 
 @dataclass(frozen=True)
 class EmbedByModel:
-    """Asks for 1 to `most` errors in each answer, of types drawn from the seed and the id or, where a row has tags,
-    from those. `execute` None: nothing is run."""
+    """Asks for errors of types that are drawn from the seed and the id, where a row has tags from those.
+
+    `execute` None: nothing is run.
+    """
 
     error_types: tuple[str, ...]
     seed: int
-    most: int = 1
+    errors: Number = ONE
     execute: Execute | None = execute
     prompt: str = "embed"
 
@@ -52,14 +52,14 @@ class EmbedByModel:
         return {"prompt": record.prompt, "response": record.response, "plans": plans}
 
     def plans(self, record: QARecord | TaggedRecord) -> list[Tag]:
-        """The errors to ask for: at most `most`, the same ones every time."""
+        """The errors to ask for: as many as are drawn for it, the same ones every time."""
         draw = Random(f"{self.seed}:{record.id}")
         if isinstance(record, TaggedRecord):
             fitting = [tag for tag in record.tags if tag.error_type in self.error_types]
         else:
             fitting = [Tag(name) for name in self._applicable(record)]
         draw.shuffle(fitting)
-        return fitting[: draw.randint(1, self.most)]
+        return fitting[: self.errors.drawn(self.seed, record.id)]
 
     def _applicable(self, record: QARecord) -> list[str]:
         """The types for which a program finds a place; all of them where it finds none."""
@@ -73,28 +73,46 @@ class EmbedByModel:
         return [*([] if said.edits else ["edits is empty"]), *strange, *resolved(said.edits, record.response)[1]]
 
     def conclude(self, record: QARecord | TaggedRecord, said: Any) -> CorruptionRecord | Reject:
-        """The answer with those edits that can be made and show their error."""
+        """The answer with those edits that can be made, show their error, and go together."""
         asked = {plan.error_type for plan in self.plans(record)}
         edits, why = resolved([edit for edit in said.edits if edit.error_type in asked], record.response)
         if not edits:
             return Reject(record.id, "no-usable-edit", "; ".join(why) or "none of the errors asked for")
-        run = None if self.execute is None else _remembered(self.execute)
-        if failure := _good_answer_fails(record, run):
-            return Reject(record.id, "good-answer-fails", failure)
-        if self.execute and not record.tests:
-            record = replace(record, tests=made_tests(record.response, self.execute, self.seed))
-        kept, unseen = verified(record, edits, run)
-        if not kept:
-            return Reject(record.id, "nothing-confirmed", "; ".join([*why, *unseen]))
-        return CorruptionRecord(
-            id=record.id,
-            prompt=record.prompt,
-            response=record.response,
-            rejected=spans.apply(kept, record.response),
-            edits=tuple(kept),
-            source=record.source,
-            tests=record.tests,
-        )
+        row = QARecord(record.id, record.prompt, record.response, record.source, record.tests)
+        judged = judged_on(row, remembered(self.execute) if self.execute else None, self.seed)
+        if isinstance(judged, Reject):
+            return judged
+        found, unseen = self._confirmed(edits, *judged)
+        if len(found) >= self.errors.least:
+            return corrupted(row, found, judged[0].tests)
+        reason = "too-few-errors" if found else "nothing-confirmed"
+        return Reject(record.id, reason, "; ".join([*why, *unseen]))
+
+    def _confirmed(
+        self, edits: Sequence[tuple[Edit, str]], case: Case, run: Execute | None
+    ) -> tuple[list[Embedded], list[str]]:
+        """The edits whose errors show, alone and beside each other, and why others are left out."""
+        found: list[Embedded] = []
+        unseen: list[str] = []
+        for edit, explanation in edits:
+            kind = ERROR_TYPES[edit.error_type]
+            if self.execute and not run and kind.level == "executed":
+                unseen.append(f"{kind.name}: the program cannot be run here")
+                continue
+            new = alone(kind, (edit,), case, run)
+            why = new if isinstance(new, str) else refused(new, found, case, run)
+            if isinstance(new, Embedded) and not why:
+                found.append(_told(new, explanation))
+            else:
+                unseen.append(f"{kind.name}: {why}")
+        return found, unseen
+
+
+def _told(error: Embedded, explanation: str) -> Embedded:
+    """The error with what the model says of it beside what was seen."""
+    if not explanation:
+        return error
+    return replace(error, seen=replace(error.seen, reason=f"{error.seen.reason} (by the model: {explanation})"))
 
 
 def resolved(proposed: Sequence[Any], response: str) -> tuple[list[tuple[Edit, str]], list[str]]:
@@ -123,30 +141,3 @@ def _edit(one: Any, response: str) -> Edit | str:
 def _touch(one: Edit, other: Edit) -> bool:
     """Whether two edits overlap or meet: what meets could not be told apart afterwards."""
     return one.start <= other.end and other.start <= one.end
-
-
-def verified(
-    record: QARecord | TaggedRecord, edits: Sequence[tuple[Edit, str]], run: Execute | None
-) -> tuple[list[Edit], list[str]]:
-    """The edits whose error shows when each is made alone, and what was seen of the others."""
-    kept: list[Edit] = []
-    unseen: list[str] = []
-    for edit, explanation in edits:
-        bad = spans.apply([edit], record.response)
-        case = Case(record.prompt, record.response, bad, (edit,), record.tests)
-        seen = ERROR_TYPES[edit.error_type].verify(case, run)
-        if seen.confirmed:
-            evidence = f"{seen.reason} (by the model: {explanation})" if explanation else seen.reason
-            kept.append(replace(edit, error=len(kept), level=seen.level, evidence=evidence))
-        else:
-            unseen.append(f"{edit.error_type}: {seen.reason}")
-    return kept, unseen
-
-
-def _good_answer_fails(record: QARecord | TaggedRecord, run: Execute | None) -> str:
-    """Why the good answer's tests say no, or nothing."""
-    code = code_of(record.response)
-    if run is None or code is None or not record.tests:
-        return ""
-    execution = run(code.text, record.tests)
-    return "" if passed(execution, record.tests) else f"{execution.status} {execution.detail}".strip()

@@ -242,21 +242,21 @@ def test_a_budget_stops_cleanly_is_never_overdrawn_and_holds_over_reruns(
     limit = next(value for name, value in budget.items() if name.startswith("budget"))
     with serving(lambda *_: says(RIGHT, tokens=(300, 100))) as server:
         settings = {"max_tokens": 100, "concurrency": 4, **budget}
-        task, source = task_in(tmp_path, server.url, 60, **settings)
+        task, source = task_in(tmp_path, server.url, 40, **settings)
         with pytest.raises(UserError, match="the budget is used up") as caught:
             ask(task, source)
         paid = len(server.seen)
-        assert caught.value.kind == "run" and "of 60 rows are answered" in caught.value.what
+        assert caught.value.kind == "run" and "of 40 rows are answered" in caught.value.what
         # It stops where the next request might take more than is left: its prompt has some 1,300 bytes.
         assert limit - 2500 < paid * spent <= limit
         with pytest.raises(UserError, match="the budget is used up"):
-            ask(*task_in(tmp_path, server.url, 60, **settings))
+            ask(*task_in(tmp_path, server.url, 40, **settings))
         assert len(server.seen) == paid, "what was paid before counts"
         raised = {name: value * 4 for name, value in budget.items() if name.startswith("budget")}
-        task, source = task_in(tmp_path, server.url, 60, **{**settings, **raised})
+        task, source = task_in(tmp_path, server.url, 40, **{**settings, **raised})
         ask(task, source)
-        assert len(server.seen) == 60
-    assert len(asked(task)) == 60
+        assert len(server.seen) == 40
+    assert len(asked(task)) == 40
 
 
 def test_time_is_a_budget_too(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from kintsugi.experiment import load
 from kintsugi.graph import Graph, build
 from pipeline.failures import UserError
 from pipeline.llm.config import Writer
+from pipeline.nodes import EmbedConfig
 
 SECRET = "sk-live-5e8f1b2a"
 ENDPOINT = {"backend": "endpoint", "model": "m"}
@@ -139,6 +140,12 @@ def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, by: str) 
     with pytest.raises(UserError) as caught:
         graph(tmp_path, by)
     assert SECRET not in str(caught.value) and "nodes.good.by" in str(caught.value)
+
+
+def test_a_quota_is_for_programs() -> None:
+    with pytest.raises(ValueError, match="leave out 'quota' or 'by'"):
+        EmbedConfig(kind="embed", input="qa", by=Writer(**ENDPOINT), quota={"per_type": 3})
+    EmbedConfig(kind="embed", input="qa", by=Writer(**ENDPOINT), errors={"min": 1, "max": 3}, verify="static")
 
 
 def test_only_what_belongs_to_the_back_end_is_written_down() -> None:

@@ -18,6 +18,7 @@ from pipeline.llm.prompts import messages, source, template
 from pipeline.llm.scripted import Scripted
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, Tag, TaggedRecord
 from pipeline.stages.annotate_by_model import AnnotateByModel
+from pipeline.stages.embed import Number
 from pipeline.stages.embed_by_model import EmbedByModel
 from pipeline.stages.rectify import RectifyStage
 from pipeline.stages.tag import TagStage
@@ -135,7 +136,7 @@ def tagged(*names: str) -> TaggedRecord:
 
 
 def embedded(*edits: Any, most: int = 1, row: Any = None, names: tuple[str, ...] = (OFF,)) -> tuple[Any, Scripted]:
-    stage = EmbedByModel(ALL, 0, most)
+    stage = EmbedByModel(ALL, 0, Number(1, most))
     return talk(stage, row or tagged(*names), *({"edits": one if isinstance(one, list) else [one]} for one in edits))
 
 
@@ -198,7 +199,7 @@ def test_several_errors_do_not_touch_and_are_verified_one_by_one() -> None:
 
 def test_a_row_asks_for_the_same_errors_every_time_and_no_more_than_allowed() -> None:
     rows = [TaggedRecord(f"r{n}", "p", ANSWER, "s", (), tagged(OFF, SYNTAX, UNUSED).tags) for n in range(40)]
-    stage = EmbedByModel((OFF, SYNTAX), 3, 2)
+    stage = EmbedByModel((OFF, SYNTAX), 3, Number(1, 2))
     plans = [stage.plans(row) for row in rows]
     assert plans == [stage.plans(row) for row in rows]
     assert {len(plan) for plan in plans} == {1, 2}
