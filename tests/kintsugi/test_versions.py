@@ -49,14 +49,14 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (3, "0635a10f66ee626032bb"),
+    "source": (4, "0635a10f66ee626032bb"),
     "embed": (3, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
     "annotate": (3, "4b5ef6f75420200a052d"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
-    "preference": (1, "367d68374510c78a6ea5"),
+    "preference": (2, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (4, "4d658710b268875986be"),
     "compare": (4, "457d5fc5091664d9f1a8"),
