@@ -140,7 +140,7 @@ class Preference(_ModelKind):
     """A model trained on preference pairs, starting from `init` and held to it."""
 
     name = "preference"
-    version = 1
+    version = 2
     Config = PreferenceConfig
 
 

@@ -112,6 +112,6 @@ def _tokenizer(name: str, store: Path, runs: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(find_model(name, store, runs), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        what = f"there is no tokenizer that can be read: {str(error).splitlines()[0]}"
+    except (OSError, ValueError, TypeError) as error:
+        what = f"there is no tokenizer that can be read: {str(error).partition(chr(10))[0]}"
         raise UserError("config", what, f"--tokenizer {name}", "Name a directory with a tokenizer.json.") from None

@@ -57,6 +57,6 @@ def test_pairs_that_do_not_match(files, kintsugi, refusal):
 
 def test_what_cannot_be_measured(files, refusal):
     assert "these rows are no pairs" in refusal(files, "compare-spans", "qa.json", "gold.json", code=4)
-    assert "there is no such data set" in refusal(files, "compare-spans", "none:pairs", "gold.json", code=2)
+    assert "there is no run 'none'" in refusal(files, "compare-spans", "none:pairs", "gold.json", code=2)
     stderr = refusal(files, "compare-spans", "gold.json", "wide.json", "--tokenizer", "qa.json", code=2)
     assert "--tokenizer qa.json: there is no tokenizer that can be read" in stderr

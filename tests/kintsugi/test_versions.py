@@ -49,7 +49,7 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (4, "0635a10f66ee626032bb"),
+    "source": (3, "0635a10f66ee626032bb"),
     "embed": (3, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
