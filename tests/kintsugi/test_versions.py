@@ -58,7 +58,7 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (2, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "4d658710b268875986be"),
+    "score": (4, "7fc6860090817908a7c0"),
     "compare": (4, "457d5fc5091664d9f1a8"),
 }
 
@@ -82,7 +82,7 @@ TYPE_PINS = {
     "incorrect-explanation": "3b4d1fbd3cfb8373ec16",
     "irrelevant-information": "b2982fcdc6ad4c9a61f9",
     "redundant-information": "8390e6383a97a47aba85",
-    "inconsistent-terminology": "7f7eef7332266627e87d",
+    "inconsistent-terminology": "fc5b2694ae9416f6c3d6",
     "poorly-formatted-response": "5f16863cca26bceb1e98",
 }
 """What each error type alone makes of the first rows that it fits: with a new hash, embed's version is raised."""
