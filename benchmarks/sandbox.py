@@ -1,4 +1,4 @@
-"""How many short programs the sandbox runs: `python benchmarks/sandbox.py`. Writes benchmarks/out/sandbox.json.
+"""How many short programs the sandbox runs: `python -m benchmarks.sandbox`. Writes benchmarks/out/sandbox.json.
 
 Each program defines a function, imports what answers often import, and is called three times. Workers are processes,
 one for each core, as in a stage. On a busy machine look at the CPU seconds: they hardly depend on what else runs. (Not

@@ -14,6 +14,7 @@ from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, Q
 from pipeline.sources.exports import to_corruption, to_masked_region, to_own, to_trl
 from pipeline.sources.files import read as read_rows
 from pipeline.sources.formats import to_granular, to_response_level
+from pipeline.span_meter import characters, compared, joined, tokens_of
 from pipeline.spans import Edit, Span, apply, edit_at, inverse, spans_of
 from pipeline.stages.annotate import annotate, marked
 from training.batches import Batch, collate, collate_pairs, sample_order
@@ -50,13 +51,16 @@ __all__ = [
     "UserError",
     "annotate",
     "apply",
+    "characters",
     "collate",
     "collate_pairs",
+    "compared",
     "diff",
     "dpo",
     "edit_at",
     "encode_response",
     "inverse",
+    "joined",
     "marked",
     "metrics",
     "pair_example",
@@ -82,5 +86,6 @@ __all__ = [
     "to_trl",
     "token_logps",
     "token_weights",
+    "tokens_of",
     "weighted_sums",
 ]

@@ -31,7 +31,7 @@ TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false
 
 TOP = """# Experiment files
 
-<!-- Written by `make docs` from the types in pipeline/nodes.py, training/nodes.py and eval/nodes.py. Do not edit. -->
+<!-- Written by `make docs` from the types in nodes.py and config.py of the packages. Do not edit. -->
 
 An experiment is a YAML file: a name, a seed, and named nodes. Unknown keys are errors, with the line and the nearest
 key that exists. `kintsugi init` writes an example to start from; [recovery.yaml](../configs/recovery.yaml)
@@ -125,7 +125,9 @@ def _purpose(kind: NodeKind) -> str:
 def _inputs(kind: NodeKind) -> str:
     """Which keys name other nodes, and what these must give."""
     named: dict[str, Any] = {
-        name: name for name, info in kind.Config.model_fields.items() if _holds_text(info.annotation)
+        name: name if _holds_text(info.annotation) else None
+        for name, info in kind.Config.model_fields.items()
+        if _holds_text(info.annotation) or info.is_required()
     }
     references = kind.inputs(kind.Config.model_construct(**named))
     said = [f"`{one.role}` ({' or '.join(one.products)}{', or outside the graph' * one.open})" for one in references]
@@ -175,7 +177,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "*required*"
     value = info.get_default(call_default_factory=True)
-    if value is None or value in ({}, []):
+    if value is None or value in ({}, [], ""):
         return "none"
     return "see there" if isinstance(value, BaseModel) else f"`{value}`"
 

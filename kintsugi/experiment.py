@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -88,10 +89,34 @@ def checked(
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # A misspelt key is often a missing one as well: its right spelling says more.
-        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        first = _most_telling(
+            [{**found, "loc": _keys(model, found["loc"])} for found in error.errors(include_url=False)]
+        )
         place = (*path, *(str(part) for part in first["loc"]))
         raise UserError("config", *_explain(first, model, experiment.where(*place), also_known)) from None
+
+
+def _most_telling(found: Sequence[Any]) -> Any:
+    """A misspelt key is often a missing one as well: its right spelling says more.
+
+    Where a key takes one of several things, each says why it is not that: what looks deepest was meant.
+    """
+    first = min(found, key=lambda one: one["type"] != "extra_forbidden")
+    same = [one for one in found if one["loc"][:1] == first["loc"][:1] and one["type"] != "model_type"]
+    return first if first["type"] == "extra_forbidden" or not same else max(same, key=lambda one: len(one["loc"]))
+
+
+def _keys(model: type[BaseModel], location: Sequence[Any]) -> tuple[Any, ...]:
+    """A place by its keys alone: where a key takes one of several things, pydantic names the thing behind it."""
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    if len(location) < 2 or location[0] not in fields:
+        return tuple(location)
+    options = [option for option in get_args(fields[location[0]].annotation) if option is not NoneType]
+    union = get_origin(fields[location[0]].annotation) in (Union, UnionType) and len(options) > 1
+    rest = location[2:] if union else location[1:]
+    inner = [option for option in (fields[location[0]].annotation, *options) if isinstance(option, type)]
+    nested = next((option for option in inner if issubclass(option, BaseModel)), None)
+    return (location[0], *(_keys(nested, rest) if nested else rest))
 
 
 def _explain(error: Any, model: type[BaseModel], where: str, also_known: Sequence[str]) -> tuple[str, str, str]:

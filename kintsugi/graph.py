@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 from kintsugi.experiment import Experiment, checked
 from kintsugi.kinds import KINDS
-from pipeline.contract import NodeConfig, NodeKind, Reference
+from pipeline.contract import KEYED, NodeConfig, NodeKind, Reference
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
 
@@ -187,7 +187,7 @@ def _targets(experiment: Experiment, node: Node, reference: Reference, nodes: Se
             return found, split
     if reference.open:
         return [], ""
-    where = experiment.where("nodes", node.origin, reference.role)
+    where = experiment.where("nodes", node.origin, *reference.role.split("."))
     hint = nearest(reference.text.split(".")[0], sorted({other.origin for other in nodes}))
     raise UserError("config", f"'{reference.text}' refers to no node.", where, hint)
 
@@ -197,7 +197,7 @@ def _edges(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> tuple[E
     for reference in node.kind.inputs(node.config):
         targets, split = _targets(experiment, node, reference, nodes)
         if len(targets) > 1 and not _takes_several(node.config, reference.role):
-            where = experiment.where("nodes", node.origin, reference.role)
+            where = experiment.where("nodes", node.origin, *reference.role.split("."))
             names = ", ".join(target.name for target in targets)
             raise UserError("config", f"'{reference.text}' is {len(targets)} nodes.", where, f"Name one of: {names}.")
         edges += [_edge(experiment, node, reference, target, split) for target in targets]
@@ -206,12 +206,14 @@ def _edges(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> tuple[E
 
 def _takes_several(config: NodeConfig, role: str) -> bool:
     """Whether a field may hold a list of references: then the name of a group means all of its members."""
+    if "." in role:
+        return False
     annotation = type(config).model_fields[role].annotation
     return list in {get_origin(option) for option in (annotation, *get_args(annotation))}
 
 
 def _edge(experiment: Experiment, node: Node, reference: Reference, target: Node, split: str) -> Edge:
-    where = experiment.where("nodes", node.origin, reference.role)
+    where = experiment.where("nodes", node.origin, *reference.role.split("."))
     if target.kind.product not in reference.products:
         wanted = " or ".join(reference.products)
         what = f"'{reference.text}' gives {target.kind.product}, but {reference.role} takes {wanted}."
@@ -273,7 +275,9 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
         {
             "kind": node.kind.name,
             "version": node.kind.version,
-            "config": config.model_dump(mode="json", exclude=UNKEYED | inside | node.kind.outside_fields),
+            "config": config.model_dump(
+                mode="json", exclude=UNKEYED | inside | node.kind.outside_fields, context=KEYED
+            ),
             "outside": _outside(experiment, node, inside),
             "inputs": [
                 [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]

@@ -30,6 +30,7 @@ SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "1
 LEVELS = get_args(Level)
 NAMES = {
     "QARecord": "questions with good answers",
+    "TaggedRecord": "questions with good answers, and errors that could be put into them",
     "CorruptionRecord": "good answers and broken ones, with the edits between them",
     "PreferenceRecord": "preference pairs with spans",
     "GenerationRecord": "answers of a model",

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from eval.nodes import Compare, Generate, Score
 from pipeline.contract import NodeKind
+from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Source
 from training.nodes import Import, Preference, Sft
 
 KINDS: dict[str, NodeKind] = {
     kind.name: kind
-    for kind in (Source(), Embed(), Annotate(), Import(), Sft(), Preference(), Generate(), Score(), Compare())
+    for kind in (
+        Source(),
+        Rectify(),
+        TagKind(),
+        Embed(),
+        Annotate(),
+        Import(),
+        Sft(),
+        Preference(),
+        Generate(),
+        Score(),
+        Compare(),
+    )
 }

@@ -107,12 +107,20 @@ def _node_of_run(reference: str, names: Path, node: str, store: Path) -> Artifac
 
 
 def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
-    from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, Reject, ScoredRecord
+    from pipeline.records import (
+        CorruptionRecord,
+        GenerationRecord,
+        PreferenceRecord,
+        QARecord,
+        Reject,
+        ScoredRecord,
+        TaggedRecord,
+    )
     from pipeline.shards import record_type
 
     if rejected:
         return Dataset(reference, Reject, {"rejected": lambda: rejects_of(artifact.directory)}, artifact)
-    known = (QARecord, CorruptionRecord, PreferenceRecord, GenerationRecord, ScoredRecord)
+    known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, GenerationRecord, ScoredRecord)
     directories = _directories(reference, artifact)
     record = record_type(next(iter(directories.values())), known, reference)
     parts = {name: _reader(directory, record) for name, directory in directories.items()}

@@ -6,7 +6,10 @@ prompt, and a response always on its own: what a model was trained to continue i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+from jinja2 import TemplateError
 
 from pipeline.failures import UserError
 
@@ -44,6 +47,31 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     else:
         ids = tokenizer(prompt)["input_ids"]
     return list(ids) or [_first_id(tokenizer)]
+
+
+def conversation_ids(tokenizer: Tokenizer, turns: Sequence[tuple[str, str]]) -> list[int]:
+    """The ids of a conversation as (role, content), up to and including the generation prompt.
+
+    Templates that know no system role get its text at the head of the first question. Without a template the turns
+    follow each other as paragraphs.
+    """
+    if not tokenizer.chat_template:
+        return prompt_ids(tokenizer, "\n\n".join([content for _, content in turns]) + "\n\n")
+    for attempt in (turns, _without_system(turns)):
+        listed = [{"role": role, "content": content} for role, content in attempt]
+        try:
+            ids = tokenizer.apply_chat_template(listed, add_generation_prompt=True, tokenize=True, return_dict=False)
+        except TemplateError:  # how templates refuse a role
+            continue
+        return list(ids)
+    what = "its chat template takes no conversation of user and assistant."
+    raise UserError("config", what, f"tokenizer {tokenizer.name_or_path}", "Use another model.")
+
+
+def _without_system(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    system = [content for role, content in turns if role == "system"]
+    (role, content), *rest = [turn for turn in turns if turn[0] != "system"]
+    return [(role, "\n\n".join([*system, content])), *rest]
 
 
 def _first_id(tokenizer: Tokenizer) -> int:

@@ -28,6 +28,9 @@ def _untold(*_: object) -> None:
 DATA = "data"
 REJECTS = "rejected"
 
+KEYED = "content key"
+"""The context in which configs are dumped for a content key: parts of them may leave out what decides no result."""
+
 
 class NodeConfig(BaseModel):
     """What every node may say. Kinds add their own fields; unknown ones are refused."""

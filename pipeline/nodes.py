@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
+from pipeline.llm.config import Writer
+from pipeline.llm.nodes import make_written, writer_inputs, writer_outside
 from pipeline.sources.nodes import Source, SourceConfig
 
 __all__ = ["Annotate", "AnnotateConfig", "Embed", "EmbedConfig", "Source", "SourceConfig"]
@@ -72,6 +74,10 @@ class EmbedConfig(NodeConfig):
         description="`executed` runs both answers in the sandbox, on made inputs where a row has no tests; `static` "
         "runs nothing.",
     )
+    by: Writer | None = Field(
+        default=None,
+        description="A model that proposes the edits; by default programs do. Either way they are verified.",
+    )
     max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
 
@@ -103,6 +109,12 @@ class EmbedConfig(NodeConfig):
             raise ValueError("minimum_applicable goes with a quota: {per_type: 200} or proportional")
         return self
 
+    @model_validator(mode="after")
+    def _quotas_are_for_programs(self) -> Self:
+        if self.by and self.quota:
+            raise ValueError("a quota needs programs that can try other rows: leave out 'quota' or 'by'")
+        return self
+
 
 class Embed(NodeKind):
     """Good answers to corrupted ones, each error verified by running both sides or by what can be read."""
@@ -113,7 +125,7 @@ class Embed(NodeKind):
     Config = EmbedConfig
 
     def inputs(self, config: EmbedConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("rows",))]
+        return [Reference("input", config.input, ("rows",)), *writer_inputs(config.by)]
 
     def outside(self, config: EmbedConfig, inside: frozenset[str]) -> dict[str, str]:
         from pipeline.errors import ERROR_TYPES
@@ -122,7 +134,7 @@ class Embed(NodeKind):
             if name not in ERROR_TYPES:
                 hint = nearest(name, list(ERROR_TYPES))
                 raise UserError("config", f"there is no error type '{name}'.", "error_types", hint)
-        return {}
+        return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
         from pipeline.embedding import Quota, embed_rows
@@ -130,6 +142,9 @@ class Embed(NodeKind):
 
         for work in works:
             config: EmbedConfig = work.config
+            if config.by:
+                _embed_by_model(work)
+                continue
             errors = Number(config.errors.min, config.errors.max)
             stage = EmbedStage(tuple(config.error_types), config.seed, errors, config.verify)
             quota = Quota(config.quota.per_type, config.minimum_applicable) if config.quota else None
@@ -137,15 +152,28 @@ class Embed(NodeKind):
             work.commit(rows=counts.as_rows(), facts={**counts.as_facts(), **facts})
 
 
+def _embed_by_model(work: Work) -> None:
+    from pipeline.records import CorruptionRecord, QARecord, TaggedRecord
+    from pipeline.sandbox.run import execute
+    from pipeline.stages.embed import Number
+    from pipeline.stages.embed_by_model import EmbedByModel
+
+    config: EmbedConfig = work.config
+    errors = Number(config.errors.min, config.errors.max)
+    run = execute if config.verify == "executed" else None
+    stage = EmbedByModel(tuple(config.error_types), config.seed, errors, run)
+    make_written(work, stage, (QARecord, TaggedRecord), CorruptionRecord.SCHEMA)
+
+
 class AnnotateConfig(NodeConfig):
     """Turns corrupted answers, or pairs without spans, into preference pairs with spans on both sides."""
 
     kind: Literal["annotate"]
     input: str = Field(description="The corrupted rows, or preference pairs.")
-    by: Literal["auto", "given", "diff"] = Field(
+    by: Writer | Literal["auto", "given", "diff"] = Field(
         default="auto",
-        description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the answers "
-        "differ, whatever spans the rows have. `auto`: their own, else where they differ.",
+        description="`given`: the rows' own edits or spans, and rows without any are rejected. `diff`: where the "
+        "answers differ, whatever spans the rows have. `auto`: their own, else where they differ. Or a model.",
     )
     max_rejected: float = Field(default=0.0, ge=0, le=1, description="Share of rejected rows that is put up with.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
@@ -161,7 +189,10 @@ class Annotate(NodeKind):
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("rows",))]
+        return [Reference("input", config.input, ("rows",)), *writer_inputs(config.by)]
+
+    def outside(self, config: AnnotateConfig, inside: frozenset[str]) -> dict[str, str]:
+        return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
         from pipeline.records import CorruptionRecord, PreferenceRecord
@@ -171,6 +202,9 @@ class Annotate(NodeKind):
 
         for work in works:
             config: AnnotateConfig = work.config
+            if isinstance(config.by, Writer):
+                _annotate_by_model(work)
+                continue
             source = work.source("input")
             counts = map_shards(
                 work,
@@ -183,3 +217,12 @@ class Annotate(NodeKind):
                 max_rejected=config.max_rejected,
             )
             work.commit(rows=counts.as_rows(), facts=counts.as_facts())
+
+
+def _annotate_by_model(work: Work) -> None:
+    from pipeline.errors import ERROR_TYPES
+    from pipeline.records import CorruptionRecord, PreferenceRecord
+    from pipeline.stages.annotate_by_model import AnnotateByModel
+
+    stage = AnnotateByModel(tuple(ERROR_TYPES))
+    make_written(work, stage, (CorruptionRecord, PreferenceRecord), PreferenceRecord.SCHEMA)

@@ -29,8 +29,8 @@ def encode_response(tokenizer: Tokenizer, response: str) -> tuple[list[int], lis
     offsets are trimmed, empty or too wide they are rebuilt from the bytes that the tokens spell.
 
     Raises:
-        UserError: config, if the tokenizer leaves a character out of its offsets, or loses white space or letters; data,
-            if it can do neither for this text alone, such as one that is not in Unicode's NFC form.
+        UserError: config, if the tokenizer leaves characters out of its offsets or rewrites plain text; data, if it
+            does so for this text alone, such as one that is not in Unicode's NFC form.
     """
     if not tokenizer.is_fast:
         raise _refusal(tokenizer, "is not a fast tokenizer and gives no character offsets")
@@ -148,12 +148,12 @@ def _without_prefix(tokenizer: Tokenizer, ids: list[int], offsets: list[Offset],
 
 
 def _comes_back(tokenizer: Tokenizer, ids: list[int], text: str) -> bool:
-    """Whether the tokens spell the text. Spaces before all of it are left to offsets: decoders take them for a prefix."""
+    """Whether the tokens spell the text. Spaces before it are left to offsets, for decoders take them for a prefix."""
     return tokenizer.decode(ids, clean_up_tokenization_spaces=False).lstrip(" ") == text.lstrip(" ")
 
 
 def _refuse_what_is_lost(tokenizer: Tokenizer, ids: list[int], text: str) -> None:
-    """Raise for a text that does not come back, unless it is only that the tokenizer has no token for some character.
+    """Raise for a text that does not come back, unless the tokenizer only has no token for some character.
 
     What it makes of the plain part of the text, printable ASCII and white space, says whose fault it is.
     """

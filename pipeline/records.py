@@ -38,6 +38,7 @@ EDIT = pa.struct(
 FUNCTION_TEST = pa.struct(
     [("function", pa.string()), ("arguments", pa.string()), ("expected", pa.string()), ("raises", pa.string())]
 )
+TAG = pa.struct([("error_type", pa.string()), ("plan", pa.string())])
 CALL_RESULT = pa.struct(
     [("met", pa.bool_()), ("value", pa.string()), ("raised", pa.string()), ("message", pa.string())]
 )
@@ -97,6 +98,37 @@ class QARecord:
     @classmethod
     def from_row(cls, row: Row) -> Self:
         return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """An error type that fits an answer, and how it could be embedded there."""
+
+    error_type: str
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedRecord:
+    """A QA record and the errors that a model would embed in it."""
+
+    SCHEMA: ClassVar[pa.Schema] = QARecord.SCHEMA.append(pa.field("tags", pa.list_(TAG)))
+
+    id: str
+    prompt: str
+    response: str
+    source: str
+    tests: tuple[FunctionTest, ...] = ()
+    tags: tuple[Tag, ...] = ()
+
+    def to_row(self) -> Row:
+        tests, tags = [asdict(test) for test in self.tests], [asdict(tag) for tag in self.tags]
+        return {**_plain(self, "tests", "tags"), "tests": tests, "tags": tags}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        tests, tags = (FunctionTest(**test) for test in row["tests"]), (Tag(**tag) for tag in row["tags"])
+        return cls(**{**row, "tests": tuple(tests), "tags": tuple(tags)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """How far two annotations of the same pairs agree: precision, recall and F1, in characters and in tokens.
 
 One annotation is the reference, the other is measured against it. On each side of a pair an annotation selects places:
-the characters (or tokens) that its spans touch. An anchor, which touches none, selects the one that it stands before, or
-the end of the text, as it does in training (`pipeline.offsets.span_weights`). A span of weight 0 selects nothing.
+the characters (or tokens) that its spans touch. An anchor, which touches none, selects the one that it stands before,
+or the end of the text, as it does in training (`pipeline.offsets.span_weights`). A span of weight 0 selects nothing.
 
     precision = both / (both + extra)      recall = both / (both + missed)      F1 = 2 both / (2 both + extra + missed)
 
@@ -134,7 +134,7 @@ def joined(
     """The pairs of two annotations: by id where equal ids have equal texts, else by prompt and answers.
 
     Raises:
-        UserError: data, if nothing matches or, unless `common` is wanted, if one of them has a pair that the other lacks.
+        UserError: data, if nothing matches or, unless `common` is wanted, if one has a pair that the other lacks.
     """
     by_id = _matched(reference, measured, lambda record: record.id)
     pairs = by_id if by_id and all(_texts(a) == _texts(b) for a, b in by_id) else _matched(reference, measured, _texts)

@@ -38,6 +38,7 @@ HEAVY = {"torch", "ray", "vllm", "transformers", "deepspeed", "peft"}
 AT_HOME = {
     "ray": {
         "pipeline.cluster",
+        "pipeline.llm.served",
         "pipeline.runner",
         "training.launch",
         "training.worker",

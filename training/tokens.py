@@ -1,8 +1,8 @@
 """From spans over characters to weights over tokens. Pure: no torch, nothing is ever searched for in token ids.
 
 The response is tokenised alone and the tokenizer's own character offsets say which tokens a span touches
-(`pipeline.offsets`). Weights are aligned with **unshifted** input ids (`training.logps.shift` alone shifts), zero on the
-prompt, and the last position of every example is EOS.
+(`pipeline.offsets`). Weights are aligned with **unshifted** input ids (`training.logps.shift` alone shifts), zero on
+the prompt, and the last position of every example is EOS.
 """
 
 from __future__ import annotations

@@ -47,14 +47,14 @@ def compare_spans(
     Micro counts characters (or tokens) over all pairs, macro is the mean over pairs. An empty span counts as the
     character that it stands before.
     """
-    from pipeline.span_meter import characters, compared, joined, tokens_of
+    from pipeline.span_meter import Selector, characters, compared, joined, tokens_of
 
-    sides = [_pairs(name, store, runs) for name in (reference, measured)]
+    sides = _pairs(reference, store, runs), _pairs(measured, store, runs)
     try:
-        pairs = joined(*sides, common=common)
+        pairs = joined(sides[0], sides[1], common)
     except UserError as error:
         raise UserError(error.kind, error.what, f"{reference} and {measured}", error.hint) from None
-    units = {"characters": characters}
+    units: dict[str, Selector] = {"characters": characters}
     if tokenizer is not None:
         units["tokens"] = tokens_of(_tokenizer(tokenizer, store, runs))
     found = {unit: compared(pairs, select) for unit, select in units.items()}
@@ -67,9 +67,8 @@ def compare_spans(
         console.print(_table(unit, value))
         console.print()
     left = len(sides[0]) + len(sides[1]) - 2 * len(pairs)
-    console.print(
-        f"{len(pairs)} pairs" + (f", {left} left out that only one annotation has" if left else ""), style="dim"
-    )
+    kept = f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}"
+    console.print(kept + (f", {left} left out that only one annotation has" if left else ""), style="dim")
 
 
 def _table(unit: str, comparison: Any) -> Table:

@@ -96,16 +96,13 @@ class Engine:
         number = self.adapters.index(adapter) + 1
         return LoRARequest(f"adapter-{number}", number, str(adapter))
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """Answers to prompts given as token ids, in their order."""
-        from vllm import SamplingParams
-
-        parameters = SamplingParams(
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=sampling.seed,
-        )
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, schemas: Sequence[str] = ()
+    ) -> list[Completion]:
+        """Answers to prompts given as token ids, in their order; with `schemas`, JSON that keeps to each one's."""
+        if not prompts:
+            return []
+        parameters = [_parameters(sampling, schema) for schema in schemas or [""] * len(prompts)]
         requests: Any = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         outputs = self.llm.generate(requests, parameters, use_tqdm=False, lora_request=self.request)
         return [
@@ -117,6 +114,20 @@ class Engine:
             )
             for prompt, output in zip(prompts, outputs, strict=True)
         ]
+
+
+def _parameters(sampling: Sampling, schema: str) -> Any:
+    """How vLLM is told to sample. It compiles each schema once and masks every token that would leave it."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        structured_outputs=StructuredOutputsParams(json=schema, disable_any_whitespace=True) if schema else None,
+    )
 
 
 def _renew_cpu_kernels(worker: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ GRANULAR: tuple[Fields, ...] = ((*SIDES, "masked_regions"), (*SIDES, "masked_reg
 RESPONSE_LEVEL: tuple[Fields, ...] = (("prompt", "winning_response", "losing_response"),)
 TRL: tuple[Fields, ...] = (("prompt", "chosen", "rejected"),)
 PREFERENCE: tuple[Fields, ...] = ((*TRL[0], "chosen_spans"), (*TRL[0], "rejected_spans"))
+OFFSETS: tuple[Fields, ...] = tuple((*fields, "spans") for fields in (TRL[0], SIDES, RESPONSE_LEVEL[0]))
 PROMPTS: tuple[Fields, ...] = (("prompt",), ("question",), ("problem",))
 SHP: Fields = ("history", "human_ref_A", "human_ref_B", "labels", "score_ratio")
 STACKEXCHANGE: tuple[Fields, ...] = (("question", *html.PAIR), ("question", *html.ANSWERS))
@@ -123,8 +124,28 @@ def from_granular(row: Row, id: str) -> PreferenceRecord:
         regions = [_region(row[field], field, good, bad)]
     else:
         regions = [_region(value, f"{field}[{i}]", good, bad) for i, value in enumerate(_list(row[field], field))]
-    chosen, rejected = (tuple(span for side, span in regions if side == flag) for flag in (CORRECT, INCORRECT))
-    return PreferenceRecord(id, _text(row, "prompt"), good, bad, chosen, rejected)
+    return _flagged_pair(row, id, (good, bad), regions)
+
+
+def from_offsets(row: Row, id: str) -> PreferenceRecord:
+    """A pair of answers under any names with ``spans: [{start, end, side?, label?}]``, as annotation tools write them.
+
+    A span without a side lies in the bad answer.
+    """
+    _, *names, field = _complete(row, OFFSETS)
+    good, bad = _answers(row, *names)
+    flags = {"chosen": CORRECT, names[0]: CORRECT, CORRECT: CORRECT}
+    flags |= {"rejected": INCORRECT, names[1]: INCORRECT, INCORRECT: INCORRECT, None: INCORRECT}
+    found = []
+    for i, value in enumerate(_list(row[field], field)):
+        item = _typed(value, dict, where := f"{field}[{i}]")
+        side = item.get("side")
+        if not isinstance(side, str | int | None) or isinstance(side, bool) or side not in flags:
+            raise BadRow("wrong-type", f"field '{where}.side' is {side!r}; a side is chosen (1) or rejected (-1).")
+        label = item.get("error_type") or item.get("label") or UNKNOWN
+        response = good if flags[side] == CORRECT else bad
+        found.append((flags[side], _span({**item, "error_type": label}, where, response)))
+    return _flagged_pair(row, id, (good, bad), found)
 
 
 def from_response_level(row: Row, id: str) -> PreferenceRecord:
@@ -163,6 +184,7 @@ def _named(fields: Fields) -> Format:
 
 FORMATS: dict[str, Format] = {
     "granular": Format(GRANULAR, from_granular),
+    "spans": Format(OFFSETS, from_offsets),
     "response-level": Format(RESPONSE_LEVEL, from_response_level),
     "preference": Format(PREFERENCE, from_preference),
     "trl": Format(TRL, from_trl),
@@ -304,6 +326,12 @@ def _region(value: Any, where: str, good: str, bad: str) -> tuple[int, Span]:
         )
     start, end, flag = numbers
     return flag, Span(start, end, UNKNOWN, (good if flag == CORRECT else bad)[start:end])
+
+
+def _flagged_pair(row: Row, id: str, answers: tuple[str, str], spans: Sequence[tuple[int, Span]]) -> PreferenceRecord:
+    """The pair of a row with its spans, each of the answer that its flag names."""
+    chosen, rejected = (tuple(span for side, span in spans if side == flag) for flag in (CORRECT, INCORRECT))
+    return PreferenceRecord(id, _text(row, "prompt"), *answers, chosen, rejected)
 
 
 def _optional_list(row: Row, field: str) -> list[Any]:

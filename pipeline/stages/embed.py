@@ -80,7 +80,7 @@ def embed(
     what its functions give; where its program cannot be run here, errors that show only by running are left out.
     """
     kinds = [error_type(name) for name in error_types]
-    judged = _judged(record, _remembered(execute) if execute else None, seed)
+    judged = judged_on(record, remembered(execute) if execute else None, seed)
     if isinstance(judged, Reject):
         return judged
     case, run = judged
@@ -88,7 +88,7 @@ def embed(
         kinds = [kind for kind in kinds if kind.level != "executed"]
     found, tried = _errors(record, kinds, seed, case, run, errors.drawn(seed, record.id))
     if len(found) >= errors.least:
-        return _corrupted(record, found, case.tests)
+        return corrupted(record, found, case.tests)
     if not found and not tried:
         return Reject(record.id, "no-site", f"no place for {', '.join(sorted(error_types))}")
     why = "; ".join(dict.fromkeys(tried))
@@ -104,7 +104,7 @@ def error_type(name: str) -> ErrorType:
     return ERROR_TYPES[name]
 
 
-def _judged(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, Execute | None] | Reject:
+def judged_on(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, Execute | None] | Reject:
     """The good answer as errors are judged on, with tests, and what runs it; a reject where it cannot serve."""
     code = code_of(record.response)
     if code is None:
@@ -184,7 +184,7 @@ def counts_as(kind: ErrorType) -> float | None:
     return COUNTS_AS.get(kind.name, None if kind.level == "executed" else UNRUN_COUNTS_AS)
 
 
-def _corrupted(record: QARecord, found: Sequence[Embedded], tests: tuple[FunctionTest, ...]) -> CorruptionRecord:
+def corrupted(record: QARecord, found: Sequence[Embedded], tests: tuple[FunctionTest, ...]) -> CorruptionRecord:
     edits = numbered(found)
     return CorruptionRecord(
         id=record.id,
@@ -197,7 +197,7 @@ def _corrupted(record: QARecord, found: Sequence[Embedded], tests: tuple[Functio
     )
 
 
-def _remembered(execute: Execute) -> Execute:
+def remembered(execute: Execute) -> Execute:
     """`execute` that runs each program once on the same calls: the good answer is compared with every candidate."""
     known: dict[tuple[str, tuple[tuple[str, str], ...]], Execution] = {}
 

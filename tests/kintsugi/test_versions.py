@@ -28,12 +28,18 @@ from eval.scorers.stage import ScoreStage
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
-from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
+from pipeline.llm.forms import schema_of
+from pipeline.llm.prompts import messages
+from pipeline.records import CorruptionRecord, FunctionTest, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
 from pipeline.sources.exports import to_own
 from pipeline.sources.nodes import split_by_prompt
 from pipeline.stages.annotate import AnnotateStage, annotate_shard
+from pipeline.stages.annotate_by_model import AnnotateByModel
 from pipeline.stages.embed import EmbedStage
+from pipeline.stages.embed_by_model import EmbedByModel
+from pipeline.stages.rectify import RectifyStage
+from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
 from training.losses import Side, preference_loss
@@ -43,16 +49,24 @@ from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (3, "26ac7dd636833477ea2d"),
+    "source": (4, "0635a10f66ee626032bb"),
     "embed": (4, "b17756ebf8d53aa87f68"),
+    "rectify": (1, "8e3bc53a30f5187825eb"),
+    "tag": (1, "2318da42e3be6b7012b3"),
     "annotate": (3, "4b5ef6f75420200a052d"),
     "model": (1, "1d821550e845e9684c81"),
     "sft": (2, "12eb3d960b7014278fd1"),
-    "preference": (1, "367d68374510c78a6ea5"),
+    "preference": (2, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (4, "8e79d78789d0eb428972"),
     "compare": (4, "457d5fc5091664d9f1a8"),
 }
+
+BY_MODEL_PINS = {
+    "embed": "0f180947c4372edcfadd",
+    "annotate": "eb0c79d1e29da06a2ae5",
+}
+"""What a kind that has a `by` asks a model, and what it makes of a reply: part of the same version."""
 
 TYPE_PINS = {
     "off-by-one-errors": "c5de1adf4f654e867bb4",
@@ -130,8 +144,10 @@ def source_output() -> Any:
         given = [{**to_own(row), "id": None} for row in (*rows(), *rows()[:3])]
         path = Path(folder) / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+        known = Path(folder) / "known.jsonl"
+        known.write_text(json.dumps({"prompt": rows()[0].prompt}), encoding="utf-8")
         options = {"splits": {"test": "25%"}, "rows": 15, "python_only": True, "deduplicate": "minhash"}
-        made = make_source(Path(folder), path, decontaminate=[str(path)], ngram=500, **options)
+        made = make_source(Path(folder), path, decontaminate=[str(known)], **options)
         drawn = {split: [row.to_row() for row in made.records(split)] for split in ("train", "test")}
         return [builtin, drawn, sorted(made.rejects(), key=canonical)]
 
@@ -197,9 +213,56 @@ def evidence(name: str) -> Evidence:
     return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
 
 
+SAID: dict[str, dict[str, Any]] = {
+    "rectify": {"correction_details": "", "correct_response": ""},
+    "tag": {"tags": [{"error_type": "unused-imports", "plan": "import os"}]},
+    "embed": {
+        "edits": [
+            {
+                "error_type": "minor-syntax-errors",
+                "original_text": "(values):",
+                "context": "def nearest(values):",
+                "replacement": "(values)",
+                "explanation": "no colon",
+            }
+        ]
+    },
+    "annotate": {
+        "regions": [
+            {
+                "error_type": "unknown",
+                "bad_text": "(values)",
+                "bad_context": "",
+                "good_text": "(values):",
+                "good_context": "",
+                "explanation": "no colon",
+            }
+        ]
+    },
+}
+
+
+def by_model(kind: str) -> Any:
+    """What a model is asked, in which form, and what becomes of a reply."""
+    good = "Look:\n\n```python\ndef nearest(values):\n    return values[0]\n```\n"
+    row = QARecord("r", "Which is nearest?", good, "test", (FunctionTest.of("nearest", [3], expected=3),))
+    stages: dict[str, tuple[Any, Any]] = {
+        "rectify": (RectifyStage(), row),
+        "tag": (TagStage(("minor-syntax-errors", "unused-imports")), row),
+        "embed": (EmbedByModel(("minor-syntax-errors",), 0), row),
+        "annotate": (AnnotateByModel(()), PreferenceRecord("r", row.prompt, good, good.replace("):", ")"))),
+    }
+    stage, record = stages[kind]
+    asked = [message.content for message in messages(stage.prompt, stage.facts(record))]
+    said = stage.reply_type().model_validate(SAID[kind])
+    return [asked, schema_of(stage.reply_type()), stage.problems(record, said), stage.conclude(record, said).to_row()]
+
+
 OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
     "embed": lambda: [record.to_row() for record in broken()],
+    "rectify": lambda: by_model("rectify"),
+    "tag": lambda: by_model("tag"),
     "annotate": lambda: [record.to_row() for record in (*pairs(), *compared())],
     "model": model_output,
     "sft": sft_output,
@@ -219,6 +282,12 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
     pinned_version, pinned = PINS[kind]
     assert KINDS[kind].version == pinned_version, "the version was raised: pin the new hash with it"
     assert content_key(OUTPUTS[kind]()) == pinned, f"the output of {kind} changed: raise its version and pin this hash"
+
+
+@pytest.mark.parametrize("kind", BY_MODEL_PINS)
+def test_what_a_model_is_asked_changes_only_with_the_version(kind: str) -> None:
+    made = content_key(by_model(kind))
+    assert made == BY_MODEL_PINS[kind], f"raise the version of {kind} and pin this hash"
 
 
 @pytest.mark.parametrize("name", TYPE_PINS)

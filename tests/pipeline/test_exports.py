@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.diffs import diff
+from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord
 from pipeline.sources.exports import EXPORTS, to_corruption, to_masked_region, to_own, to_trl
 from pipeline.sources.files import read
-from pipeline.sources.formats import BadRow, from_corruption, from_prompts
+from pipeline.sources.formats import BadRow, from_corruption, from_offsets, from_prompts
 from pipeline.spans import Edit, Span
 from pipeline.stages.annotate import annotate, marked
 
@@ -64,6 +65,46 @@ def test_a_corruption_row_that_does_not_hold_together(change, reason, said):
 def test_rows_of_every_format_are_prompts(row, prompt, response):
     found = from_prompts(row, "r")
     assert (found.prompt, found.response) == (prompt, response)
+
+
+SHORT = {"prompt": "Add.", "chosen": "a + b", "rejected": "a - b"}
+
+
+@pytest.mark.parametrize(
+    ("span", "chosen", "rejected"),
+    [
+        ({"start": 2, "end": 3}, (), (Span(2, 3, "unknown", "-"),)),
+        ({"start": 2, "end": 3, "side": "rejected", "label": "sign"}, (), (Span(2, 3, "sign", "-"),)),
+        ({"start": 2, "end": 3, "side": "chosen", "error_type": "sign"}, (Span(2, 3, "sign", "+"),), ()),
+        ({"start": 2, "end": 3, "side": 1, "label": None}, (Span(2, 3, "unknown", "+"),), ()),
+        ({"start": 5, "end": 5, "side": -1, "weight": 2}, (), (Span(5, 5, "unknown", "", 2.0),)),
+    ],
+)
+def test_offsets_of_annotation_tools_are_spans(span, chosen, rejected):
+    found = from_offsets({**SHORT, "spans": [span]}, "r")
+    assert (found.chosen_spans, found.rejected_spans) == (chosen, rejected)
+    assert again({**SHORT, "spans": [span], "id": "r"}) == found  # recognised by its fields
+    renamed = {key: "correct_response" if value == "chosen" else value for key, value in span.items()}
+    assert from_offsets({**SIDES, "spans": [renamed]}, "r") == found
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ({"start": 2, "end": 3, "side": "left"}, "field 'spans[0].side' is 'left'; a side is chosen (1) or rejected"),
+        ({"start": 2, "end": 3, "side": True}, "field 'spans[0].side' is True"),
+        ({"start": 2, "end": 3, "side": ["chosen"]}, "field 'spans[0].side' is ['chosen']"),
+        ({"start": 2, "end": 3, "label": ["sign"]}, "field 'spans[0].error_type' should be text but is a list"),
+        ({"start": 2}, "field 'spans[0].end' is missing"),
+        ({"start": 2, "end": 3, "text": "+"}, "should read '+' but the response reads '-'"),
+        ({"start": 2, "end": 9}, "lies outside its response of 5 characters"),
+        (7, "field 'spans[0]' should be an object"),
+    ],
+)
+def test_offsets_that_do_not_hold_are_told(span, said):
+    with pytest.raises((BadRow, UserError)) as caught:
+        from_offsets({**SHORT, "spans": [span]}, "r")
+    assert said in str(caught.value)
 
 
 # Writing

@@ -258,9 +258,7 @@ def test_the_rows_do_not_depend_on_the_number_of_shards(whole, sources, tmp_path
 @pytest.mark.slow
 def test_what_ran_code_in_rounds_is_told(sources, tmp_path):
     made = tmp_path / "made"
-    Embed().make(
-        [work_on(sources / "40", made, verify="executed", quota={"per_type": 1}, limit=20, error_types=[OFF])]
-    )
+    Embed().make([work_on(sources / "40", made, verify="executed", quota={"per_type": 1}, limit=20, error_types=[OFF])])
     facts = read_manifest(made).facts
     assert facts["sandbox"] and facts["types"][OFF]["made"] == 1
     assert rows_of(made)[0].edits[0].level == "executed"

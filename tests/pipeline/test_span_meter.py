@@ -36,7 +36,7 @@ PAIRS = list(zip(REFERENCE, MEASURED, strict=True))
 
 
 def test_counts_by_hand():
-    """Chosen p: 16 of 15, 16. Rejected p: 17-19 of 16-19. Chosen q: nothing of 4. Rejected q: 4 of 4, 16-19; 0-2 more."""
+    """Chosen p: 16 of 15, 16. Rejected p: 17-19 of 16-19. Chosen q: nothing of 4. Rejected q: 4 of 4, 16-19; 0-2."""
     found = compared(PAIRS, characters)
     assert found.sides["chosen"].pairs == (Counts(1, 1, 0), Counts(0, 0, 1))
     assert found.sides["rejected"].pairs == (Counts(3, 0, 1), Counts(1, 3, 4))
@@ -53,7 +53,7 @@ def test_figures_by_hand():
 
 
 def test_error_types_by_hand():
-    """`name` is found in q's rejected answer, under another type; `off` has p's places, none of q's, and q's 0-2 and 4."""
+    """`name` is found in q's rejected answer, under another type; `off` has p's places, and q's 0-2 and 4 wrongly."""
     found = compared(PAIRS, characters)
     assert found.types["name"].micro == Counts(0, 0, 2)
     assert found.types["off"].micro == Counts(4, 1 + 4, 1 + 4)

@@ -27,9 +27,10 @@ from pipeline.store import DRAFTS, LEASES, MANIFEST, SCRATCH, file_hash, verify
 PATIENCE_SECONDS = 300
 WORKER_SECONDS = 10
 """How long workers may outlive their driver. Ray's look for their raylet every second; cores may be busy."""
-AGENT_SECONDS = 75
-"""How long Ray's agents may. They hold nothing, and first try for 60 s to report the raylet's end to a GCS that is gone
-as well (`publish_error_to_driver` in ray/_private/utils.py)."""
+HARMLESS_SECONDS = 75
+"""How long Ray's agents may, and workers that were only starting. They hold nothing and have no work, but wait 60 s for
+a GCS that is gone as well: the agents to report the end of the raylet (`publish_error_to_driver` in
+ray/_private/utils.py), the workers to begin."""
 POLL_SECONDS = 0.01
 LOOK_SECONDS = 0.5
 HONEST_ENDS = {0, 5}
@@ -112,9 +113,9 @@ def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
         blow = strike_in_time(blow, directories, store, runs, family)
         struck = time.monotonic()
         run_to_the_end(store, runs)
-        for members, seconds in ((_no_agents(family), WORKER_SECONDS), (family, AGENT_SECONDS)):
+        for members, seconds in ((_at_work(family), WORKER_SECONDS), (family, HARMLESS_SECONDS)):
             left = survivors(members, patience=max(0, struck + seconds - time.monotonic()))
-            assert [_described(process) for process in left] == [], f"processes outlive the run. {blow}"
+            assert not left, f"outlive the run: {[_described(process) for process in left]}. {blow}"
     finally:
         for process in survivors(family, patience=0):
             process.kill()
@@ -232,17 +233,19 @@ def descendants(driver: psutil.Process) -> list[psutil.Process]:
 def workers(driver: psutil.Process) -> list[psutil.Process]:
     """Ray's workers of a run, oldest first: those at work, or else the idle ones. Its agents are services."""
     found = [(process, _title(process)) for process in descendants(driver)]
-    ours = [(process, title) for process, title in found if title.startswith("ray::") and not AGENT.search(title)]
+    ours = [(process, title) for process, title in found if title.startswith("ray::") and not HARMLESS.search(title)]
     busy = [process for process, title in ours if not title.startswith("ray::IDLE")]
     return sorted(busy or [process for process, _ in ours], key=lambda process: process.pid)
 
 
-def _no_agents(family: Sequence[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in family if not AGENT.search(_title(process))]
+def _at_work(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if not HARMLESS.search(_title(process))]
 
 
-AGENT = re.compile(r"^ray::(Dashboard|RuntimeEnv)Agent|/(dashboard/agent|runtime_env/agent/main)\.py ")
-"""Titles of Ray's agents: what they call themselves, and before that how they were started."""
+HARMLESS = re.compile(
+    r"^ray::(Dashboard|RuntimeEnv)Agent|/(dashboard/agent|runtime_env/agent/main|workers/default_worker)\.py "
+)
+"""Titles of Ray's agents, now and while they start, and of workers that have not begun."""
 
 
 def _described(process: psutil.Process) -> str:

@@ -2,8 +2,8 @@
 
 The measure: with n and m tokens on the two sides and a longest common subsequence of L, at least n + m - 2L tokens must
 be marked for the rest to be the same on both sides. Anchors (empty spans) select one token each so that training sees
-the place of an insertion; that minimum knows none. So tokens that spans cover are held against it, and tokens that spans
-and anchors select against the minimum with its own anchors: one for each insertion or deletion of its alignment.
+the place of an insertion; that minimum knows none. So tokens that spans cover are held against it, and tokens that
+spans and anchors select against the minimum with its own anchors: one for each insertion or deletion of its alignment.
 """
 
 import debugbench
