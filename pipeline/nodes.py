@@ -121,7 +121,7 @@ class Embed(NodeKind):
 
     name = "embed"
     product = "rows"
-    version = 3
+    version = 4
     Config = EmbedConfig
 
     def inputs(self, config: EmbedConfig) -> list[Reference]:

@@ -234,11 +234,11 @@ def _refuse_too_many_rejects(work: Work, counts: Counts, max_rejected: float, sp
     found = pq.read_table(work.directory / REJECTS, schema=REJECTED, columns=["reason"])
     reasons = found["reason"].value_counts().to_pylist()
     unused = sum(item["counts"] for item in reasons if item["values"] in spared)
-    taken, rejected = counts.taken - unused, counts.rejected - unused
-    if counts.kept and rejected <= max_rejected * taken:
+    rejected = counts.rejected - unused
+    if counts.kept and rejected <= max_rejected * counts.taken:
         return
     listed = ", ".join(f"{item['values']} {item['counts']}" for item in reasons if item["values"] not in spared)
-    what = f"{rejected} of {taken} rows were rejected ({listed})"
+    what = f"{rejected} of {counts.taken} rows were rejected ({listed})"
     allowed = "; raise max_rejected if they can be spared" if counts.kept else ""
     raise UserError(
         "data",

@@ -50,7 +50,7 @@ from training.worker import learning_rate
 
 PINS = {
     "source": (3, "0635a10f66ee626032bb"),
-    "embed": (3, "b17756ebf8d53aa87f68"),
+    "embed": (4, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
     "annotate": (3, "4b5ef6f75420200a052d"),
@@ -58,7 +58,7 @@ PINS = {
     "sft": (2, "12eb3d960b7014278fd1"),
     "preference": (2, "367d68374510c78a6ea5"),
     "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "7fc6860090817908a7c0"),
+    "score": (4, "8e79d78789d0eb428972"),
     "compare": (4, "457d5fc5091664d9f1a8"),
 }
 
@@ -118,7 +118,9 @@ def scored() -> list[ScoredRecord]:
 
 
 def scored_of_all_types() -> list[ScoredRecord]:
-    return ScoreStage(tuple(SCORERS))([answer(record) for record in EmbedStage((), 0)(rows())[0][:12]])[0]
+    """Of each type alone, so that how often types are drawn does not count."""
+    made = [record for name in ERROR_TYPES for record in EmbedStage((name,), 0)(rows()[:8])[0][:1]]
+    return ScoreStage(tuple(SCORERS))([answer(record) for record in made])[0]
 
 
 def answer(record: CorruptionRecord) -> GenerationRecord:

@@ -81,22 +81,22 @@ that depends on it counts as stable.
 
 ## Several errors, quotas, and what is not run
 
-With `errors: 2` or `errors: {min: 1, max: 3}` an answer gets several errors; the number is drawn from the seed and the row's
-id, each error is of another type (unless fewer types are named), and no two touch the same statement or line. Each is
-verified alone on the good answer, and once more among the others: the answer with all others is taken for good, what its
-functions give is expected, and the error must show against that. So a wrong result is never hidden behind a NameError. Where
-nothing runs any more (a syntax error, a lost fence) there are no errors that show only by running. In the rows
-`edits[].error` numbers the errors, and all edits of one error carry its `level` and `evidence`.
+With `errors: 2` or `errors: {min: 1, max: 3}` an answer gets several errors; the number is drawn from the seed and
+the row's id, each error is of another type (unless fewer types are named), and no two touch the same statement or
+line. Each is verified alone on the good answer, and once more among the others: the answer with all others is taken
+for good, what its functions give is expected, and the error must show against that. So a wrong result is never hidden
+behind a NameError. Where nothing runs any more (a syntax error, a lost fence) there are no errors that show only by
+running. In the rows `edits[].error` numbers the errors, and all edits of one error carry its `level` and `evidence`.
 
-With a quota, a survey first finds the types that have a place in each row. Rows are drawn by a hash of (seed, id), the rarest
-types choose first, and what cannot be confirmed is made up for in further rounds. Types with too few rows (by default
-fewer than a fifteenth of all, at most 1,000) are left out. The manifest's `facts.types` say for each type how many rows
-it fits, how many were wanted, tried and made, and why there are fewer; `kintsugi inspect` and the card show it. Rows that
-nobody needed are under `rejected/` as `not-drawn`, and do not count against `max_rejected`.
+With a quota, a survey first finds the types that have a place in each row. Rows are drawn by a hash of (seed, id),
+the rarest types choose first, and what cannot be confirmed is made up for in further rounds. Types with too few rows
+(by default fewer than a fifteenth of all, at most 1,000) are left out. The manifest's `facts.types` say for each type
+how many rows it fits, how many were wanted, tried and made, and why there are fewer; `kintsugi inspect` and the card
+show it. Rows that nobody needed are under `rejected/` as `not-drawn`, and do not count against `max_rejected`.
 
-`verify: static` runs nothing: what shows only by running is then confirmed by what can be read (both sides compile, the
-trees differ) and says `static`. With `verify: executed`, a row without tests whose program cannot be run here (a package
-that is missing, say) gets only errors that show without running.
+`verify: static` runs nothing: what shows only by running is then confirmed by what can be read (both sides compile,
+the trees differ) and says `static`. With `verify: executed`, a row without tests whose program cannot be run here (a
+package that is missing, say) gets only errors that show without running.
 
 `kintsugi inspect DATASET` prints the types by level, what each recogniser finds in corrupted answers of each type (a
 confusion matrix), the share that cannot be judged, and false alarms: what is found in good answers as they are, with
