@@ -168,7 +168,7 @@ def _data_file(path: Path) -> Dataset:
     return Dataset(str(path), type(next(_good_rows(path, read(path)))), {"train": lambda: _good_rows(path, read(path))})
 
 
-def usable_rows(path: Path) -> Iterator[Any]:
+def usable_rows(path: str | Path) -> Iterator[Any]:
     """The records of a data file, for a look at what they are: rows that cannot be used are told of elsewhere."""
     from pipeline.records import Reject
     from pipeline.sources.files import read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,8 +40,15 @@ OPTIONS = {
     ("pairs", "max_rejected"): "--max-rejected",
 }
 
-Questions = Annotated[Path, typer.Option("--input", "-i", help="Questions with good answers, of any known format.")]
-Answers = Annotated[Path, typer.Option("--input", "-i", help="What `corrupt` wrote, or pairs of good and bad answers.")]
+Questions = Annotated[
+    str,
+    typer.Option(
+        "--input", "-i", help="Questions with good answers: a file, folder, pattern, s3:// address or hf:NAME."
+    ),
+]
+Answers = Annotated[
+    str, typer.Option("--input", "-i", help="What `corrupt` wrote, or pairs of good and bad answers; named as there.")
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="A .json or .jsonl file; by default named after the input, in this folder."),
@@ -99,7 +107,7 @@ def corrupt(
     _refuse_pairs(input)
     types = [name for given in error_types or () for name in given.replace(",", " ").split()]
     nodes: dict[str, dict[str, Any]] = {
-        "rows": {"kind": "source", "from": str(input), "max_rejected": max_rejected},
+        "rows": {"kind": "source", "from": input, "max_rejected": max_rejected},
         "broken": {
             "kind": "embed",
             "input": "rows",
@@ -138,7 +146,7 @@ def annotate(
     refuse_unless_one_of(format, PAIR_FORMATS, "--format", "format with spans")
     _refuse_questions(input)
     nodes: dict[str, dict[str, Any]] = {
-        "rows": {"kind": "source", "from": str(input), "max_rejected": max_rejected},
+        "rows": {"kind": "source", "from": input, "max_rejected": max_rejected},
         "pairs": {"kind": "annotate", "input": "rows", "by": by, "limit": limit, "max_rejected": max_rejected},
     }
     target = output or _named_after(input, "annotated")
@@ -212,23 +220,25 @@ def _report_rejects(found: Made, run: str) -> None:
     console.print(f"All of them: kintsugi view {run}:{found.name} --rejected", style="dim", soft_wrap=True)
 
 
-def _named_after(path: Path, what: str) -> Path:
-    stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+def _named_after(origin: str, what: str) -> Path:
+    """A file named after the last part of what was read; of a pattern its letters and digits."""
+    name = Path(origin).name
+    stem = re.sub(r"[*?\[\]]+", "", name.removesuffix(".gz").rpartition(".")[0] or name).strip("-_.") or "rows"
     return Path(f"{stem}-{what}.json")
 
 
-def _refuse_pairs(path: Path) -> None:
+def _refuse_pairs(path: str) -> None:
     from pipeline.records import QARecord
 
     first = next(usable_rows(path), None)
     if first is not None and not isinstance(first, QARecord):
         what = "these rows have a bad answer already; questions with good answers are broken."
-        raise UserError("data", what, str(path), f"Mark where the answers differ: kintsugi annotate -i {path}.")
+        raise UserError("data", what, path, f"Mark where the answers differ: kintsugi annotate -i {path}.")
 
 
-def _refuse_questions(path: Path) -> None:
+def _refuse_questions(path: str) -> None:
     from pipeline.records import QARecord
 
     if isinstance(next(usable_rows(path), None), QARecord):
         what = "these rows have one answer each; there is nothing to compare it with."
-        raise UserError("data", what, str(path), f"Make bad answers from the good ones: kintsugi corrupt -i {path}.")
+        raise UserError("data", what, path, f"Make bad answers from the good ones: kintsugi corrupt -i {path}.")

@@ -48,6 +48,9 @@ class Judge:
     grams: dict[int, str] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
 
+    def __bool__(self) -> bool:
+        return self.python_only or bool(self.grams)
+
     def __call__(self, record: Record) -> tuple[str, str] | None:
         if self.python_only and not _has_python(record):
             return "no-code", "the answer holds no Python that parses."

@@ -91,6 +91,11 @@ class Scratch:
         """What step two says of a scratch shard."""
         return self.directory / JUDGED / f"{shard.stem}.{what}"
 
+    def verdicts(self, shard: Path) -> pa.Table:
+        """What the judges left out of a scratch shard; nothing where nobody was asked."""
+        path = self.judged(shard, "verdicts.parquet")
+        return pq.read_table(path) if path.exists() else VERDICT.empty_table()
+
     def survey_rows(self) -> Rows:
         named = [*HASHES, "_given", "_size"]
         table = pq.read_table(self.shards, columns=named)
@@ -194,7 +199,9 @@ def _save(path: Path, values: Any) -> None:
 
 
 def judge_all(scratch: Scratch, judge: JudgeShard, rows: int) -> None:
-    """Step two: here where there are few rows, else in Ray tasks."""
+    """Step two, where anything is asked: here if there are few rows, else in Ray tasks."""
+    if not judge.judge and judge.similarity is None:
+        return
     if rows <= ALONE:
         for path in scratch.shards:
             judge(path)
@@ -209,7 +216,7 @@ def decided(scratch: Scratch, rows: Rows) -> Decisions:
     """The decisions that the judges' verdicts begin with."""
     decisions, start = Decisions(len(rows)), 0
     for path in scratch.shards:
-        verdicts = pq.read_table(scratch.judged(path, "verdicts.parquet"))
+        verdicts = scratch.verdicts(path)
         decisions.side[start + verdicts["row"].to_numpy()] = OUT
         for item in verdicts["reason"].value_counts().to_pylist():
             scratch.count(item["values"], verdicts["detail"][0].as_py(), item["counts"])
@@ -254,7 +261,7 @@ def _refused(scratch: Scratch, path: Path, table: pa.Table) -> list[Reject]:
     """What the judges left out of one scratch shard."""
     return [
         Reject(table["id"][said["row"]].as_py(), said["reason"], f"{table['_place'][said['row']]}: {said['detail']}")
-        for said in pq.read_table(scratch.judged(path, "verdicts.parquet")).to_pylist()
+        for said in scratch.verdicts(path).to_pylist()
     ]
 
 
