@@ -98,7 +98,7 @@ class Scratch:
 
     def survey_rows(self) -> Rows:
         named = [*HASHES, "_given", "_size"]
-        table = pq.read_table(self.shards, columns=named)
+        table = pq.read_table(self.shards, columns=named) if self.shards else BESIDES.empty_table()
         return Rows(*(table[name].to_numpy() for name in named))
 
     @cached_property

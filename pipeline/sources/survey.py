@@ -1,7 +1,7 @@
 """What can only be said of all rows together: repeated ids, copies, which rows are drawn, and who goes to which split.
 
 All of it follows from hashes of what the rows say, never from their order or from how files are cut, and is held in
-arrays: some 40 bytes a row, and 8 more for each band where near copies are looked for.
+arrays: some 60 bytes a row, and 8 more for each band where near copies are looked for.
 """
 
 from __future__ import annotations

@@ -279,6 +279,14 @@ def test_what_is_asked_for_is_not_unusable_but_something_must_be_left(tmp_path):
         source(tmp_path, [row(1), row(2)], python_only=True)
 
 
+def test_a_file_of_which_no_row_can_be_used_is_told_whatever_is_put_up_with(tmp_path):
+    for share in (0.0, 1.0):
+        with pytest.raises(
+            UserError, match=r"2 of 2 rows cannot be used\. The first: rows\.jsonl:1: field 'prompt' is empty"
+        ):
+            source(tmp_path, [row(1, prompt=""), row(2, prompt=" ")], max_rejected=share)
+
+
 def test_an_empty_field_counts_against_what_is_put_up_with(tmp_path):
     with pytest.raises(UserError, match="1 of 2 rows cannot be used"):
         source(tmp_path, [row(1), row(2, prompt=" ")])

@@ -18,7 +18,13 @@ def _fenced(code: str, number: int, fence: str = "```", line: str = "\n") -> str
     return line.join((f"Answer {number}:", "", f"{fence}python", *code.format(n=number).split("\n"), fence, ""))
 
 
-LOOP = "def total(items):\n    result = {n}\n    for i in range(len(items)):\n        result += items[i]\n    return result"
+LOOP = """def total(items):
+    result = {n}
+    for i in range(len(items)):
+        result += items[i]
+    return result"""
+WOMAN = "\U0001f469\u200d\U0001f4bb"
+"""One character to a reader, three code points."""
 
 KINDS: dict[str, tuple[Callable[[int], bytes], str]] = {
     "broken utf-8": (lambda n: _row(n).replace(b"Answer", b"caf\xe9\xff"), "encoding"),
@@ -38,7 +44,7 @@ KINDS: dict[str, tuple[Callable[[int], bytes], str]] = {
     "no code": (_row, ""),
     "crlf": (lambda n: _row(n, answer=_fenced(LOOP, n, line="\r\n")), ""),
     "carriage returns": (lambda n: _row(n, answer=_fenced(LOOP, n, line="\r")), ""),
-    "emoji": (lambda n: _row(n, question=f"\U0001f469\u200d\U0001f4bb {n}?", answer=f"\U0001f600 {_fenced(LOOP, n)}"), ""),
+    "emoji": (lambda n: _row(n, question=f"{WOMAN} {n}?", answer=f"\U0001f600 {_fenced(LOOP, n)}"), ""),
     "nested fences": (lambda n: _row(n, answer=f"````markdown\n{_fenced(LOOP, n)}````\n{_fenced(LOOP, n, '~~~')}"), ""),
     "open fence": (lambda n: _row(n, answer=f"```python\ndef f{n}():\n    return"), ""),
     "not python": (lambda n: _row(n, answer=f"```python\ndef ({n}:\n```\n"), ""),
