@@ -130,7 +130,6 @@ def test_a_missing_key_in_a_node_stands_on_the_nodes_line(tmp_path):
         ("seed: 7", "seed: soon", "FILE:2: seed", "'soon'"),
         ("cpus: 1", "cpus: -1", "FILE:15: nodes.reference.resources.cpus", "-1"),
         ("name: small", "name: ../small", "FILE:1: name", "'../small'"),
-        ("splits: {test: 4}", "splits: {test: x}", "FILE:8: nodes.qa.splits.test", "'x'"),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_place(tmp_path, old, new, where, seen):
@@ -142,6 +141,9 @@ def test_a_wrong_value_is_shown_with_its_place(tmp_path, old, new, where, seen):
 def test_what_a_kind_forbids_is_said_in_its_own_words_without_the_whole_node(tmp_path):
     what, where, _ = refusal(tmp_path, GOOD.replace("splits: {test: 4}", "splits: {train: 4}"))
     assert what == "'train' cannot name a split; use letters and digits, none of train, data, rejected, in, out."
+    assert where == "FILE:8: nodes.qa.splits"
+    what, where, _ = refusal(tmp_path, GOOD.replace("splits: {test: 4}", "splits: {test: x}"))
+    assert what == "'x' is no size of a split; give a number of rows, or a share such as 5%."
     assert where == "FILE:8: nodes.qa.splits"
     path = written(tmp_path, GOOD.replace("    data:", "    batch_size: 7\n    data:"))
     with pytest.raises(UserError, match="batch_size 7 must be a multiple of workers x accumulation = 2") as caught:

@@ -6,6 +6,7 @@ import pytest
 from prose_types import ASIDE, COMMENTS, EXPLANATION, FORMAT, PROSE, REPEATED, TERMS
 
 from pipeline import spans
+from pipeline.diffs import diff
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.asides import ASIDES, COMPUTING
 from pipeline.errors.base import Case, Finding, Proposal, Unscored, Verification
@@ -34,7 +35,7 @@ def single(kind: str, text: str) -> list[tuple[str, str]]:
 
 
 def verified(kind: str, good: str, bad: str, edits: Proposal = (), prompt: str = "") -> Verification:
-    return ERROR_TYPES[kind].verify(Case(prompt, good, bad, edits or tuple(spans.diff(good, bad, kind))), None)
+    return ERROR_TYPES[kind].verify(Case(prompt, good, bad, edits or tuple(diff(good, bad, kind))), None)
 
 
 def found(kind: str, text: str, reference: str | None = None, prompt: str | None = None) -> str | bool | None:
