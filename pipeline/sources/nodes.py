@@ -18,9 +18,10 @@ TRAIN = "train"
 RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
 """What a split cannot be called: `train` is the rest of the rows, the others are words of artifacts and manifests."""
 
-SHARD_ROWS = (64, 4096)
+SHARD_ROWS = (64, 1024)
 SHARDS = 32
-"""A source is cut into some 32 shards of at least 64 and at most 4,096 rows: enough to share out, few to list."""
+"""A source is cut into some 32 shards of at least 64 and at most 1,024 rows: enough to share out, few to list,
+and what a task holds in memory does not grow with the data."""
 SHARD_CHARACTERS = 2**25
 """Rows of great length come in smaller shards."""
 GLAIVE = "hf:glaiveai/glaive-code-assistant"
