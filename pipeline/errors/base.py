@@ -88,9 +88,9 @@ class ErrorType(Protocol):
         ...
 
 
-def alone(edits: Sequence[Edit]) -> list[Proposal]:
-    """Proposals of one edit each."""
-    return [(edit,) for edit in edits]
+def alone(edits: Iterable[Edit]) -> list[Proposal]:
+    """Proposals of one edit each, in order; no edit twice."""
+    return in_order((edit,) for edit in set(edits))
 
 
 def in_order(proposals: Iterable[Proposal]) -> list[Proposal]:

@@ -16,7 +16,7 @@ from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscor
 from pipeline.errors.boundaries import SWAPPED, moved_number, operator_place
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.endless import endless
-from pipeline.errors.executions import compare, unrun
+from pipeline.errors.executions import shown
 from pipeline.errors.recursion import BaseCase, base_cases, recursions
 from pipeline.errors.trees import BOUNDARIES, compare_answers
 from pipeline.errors.wrong_exits import WRITTEN, WRONG, compares, wrong_value
@@ -40,20 +40,11 @@ class BaseCases:
             return []
         first = [cases[0] for recursion in recursions(code.tree) if (cases := base_cases(recursion))]
         edits = {edit for case in first for edit in (*_tests(code, case), *_values(code, case), *_without(code, case))}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
-        if execute is None:
-            return unrun(case)
-        seen = compare(case, execute)
-        if isinstance(seen, str):
-            return Verification(False, self.level, seen)
-        if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
-        endless_calls = seen.raised.count("RecursionError")
-        how = f", RecursionError on {endless_calls}" if endless_calls else ""
-        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(case.tests)} tests{how}")
+        return shown(case, execute)
 
     def recognise(
         self,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors.answers import Code, code_of, functions
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
-from pipeline.errors.executions import compare, unrun
+from pipeline.errors.executions import shown
 from pipeline.errors.omitted_imports import Undefined, undefined
 from pipeline.errors.references import (
     KNOWN,
@@ -49,21 +49,14 @@ class ContextualReferences:
             return []
         swapped = (edit_at(response, code.start(use), code.end(use), other, NAME) for use, other in swaps(code))
         edits = {*swapped, *_misnamed(response, code, prompt)}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where results differ; in prose, where a quoted name resolves no more and the code is equal."""
         good, bad = code_of(case.good), code_of(case.bad)
         if good is not None and bad is not None and good.text == bad.text:
             return _in_prose(case, good, bad)
-        if execute is None:
-            return unrun(case)
-        seen = compare(case, execute)
-        if isinstance(seen, str):
-            return Verification(False, self.level, seen)
-        if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
-        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(case.tests)} tests")
+        return shown(case, execute)
 
     def recognise(
         self,

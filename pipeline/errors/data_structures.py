@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pipeline import spans
 from pipeline.errors.answers import Code, code_of
-from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification
+from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, in_order
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.executions import compare, unrun
 from pipeline.errors.growth import LARGE, SMALL, compare_growth
@@ -29,8 +29,7 @@ class DataStructures:
         code = code_of(response)
         if code is None:
             return []
-        found = dict.fromkeys(rewrites(code))
-        return sorted(found, key=lambda edits: [(edit.start, edit.end, edit.new) for edit in edits])
+        return in_order(dict.fromkeys(rewrites(code)))
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where all results are the same and the bad answer's work grows faster with the input."""

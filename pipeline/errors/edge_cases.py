@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors.answers import Code, code_of, has_long_string
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.edge_inputs import is_edge_case
-from pipeline.errors.executions import compare, unrun
+from pipeline.errors.executions import differing
 from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
 from pipeline.errors.trees import compare_answers
 from pipeline.records import FunctionTest
@@ -32,28 +32,22 @@ class EdgeCases:
         if code is None:
             return []
         edits = {*_without_guards(code), *_without_try(code), *_without_fallbacks(code)}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the answers differ on an edge case, and agree on an ordinary input, on most of them."""
-        if execute is None:
-            return unrun(case)
-        seen = compare(case, execute)
-        if isinstance(seen, str):
-            return Verification(False, self.level, seen)
+        seen = differing(case, execute)
+        if isinstance(seen, Verification):
+            return seen
         edges = {index for index, test in enumerate(case.tests) if is_edge_case(test)}
-        differing = sum(index in edges for index in seen.differing)
+        on_edges = sum(index in edges for index in seen.differing)
         agreeing = sum(index not in edges for index in seen.agreeing)
         ordinary = len(case.tests) - len(edges)
-        if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
-        if not differing:
+        if not on_edges:
             return Verification(False, self.level, "differs on ordinary inputs only")
         if 2 * agreeing <= ordinary or not agreeing:
             return Verification(False, self.level, f"agrees on {agreeing} of {ordinary} ordinary inputs only")
-        reason = (
-            f"differs on {differing} of {len(edges)} edge cases, agrees on {agreeing} of {ordinary} ordinary inputs"
-        )
+        reason = f"differs on {on_edges} of {len(edges)} edge cases, agrees on {agreeing} of {ordinary} ordinary inputs"
         return Verification(True, self.level, reason)
 
     def recognise(

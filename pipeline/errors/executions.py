@@ -51,5 +51,27 @@ def unrun(case: Case) -> Verification:
     return Verification(True, "static", "both compile and their trees differ; not run")
 
 
+def differing(case: Case, execute: Execute | None) -> Compared | Verification:
+    """What both answers give where they differ on a test; else the verdict on an error that should make them differ."""
+    if execute is None:
+        return unrun(case)
+    seen = compare(case, execute)
+    if isinstance(seen, str):
+        return Verification(False, "executed", seen)
+    if not seen.differing:
+        return Verification(False, "executed", f"equivalent: no difference on {len(case.tests)} tests")
+    return seen
+
+
+def shown(case: Case, execute: Execute | None) -> Verification:
+    """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
+    seen = differing(case, execute)
+    if isinstance(seen, Verification):
+        return seen
+    endless_calls = seen.raised.count("RecursionError")
+    how = f", RecursionError on {endless_calls}" if endless_calls else ""
+    return Verification(True, "executed", f"differs on {len(seen.differing)} of {len(case.tests)} tests{how}")
+
+
 def _described(execution: Execution) -> str:
     return f"{execution.status}, {execution.detail}" if execution.detail else execution.status

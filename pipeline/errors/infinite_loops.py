@@ -38,7 +38,7 @@ class InfiniteLoops:
         if code is None:
             return []
         edits = {edit for loop in while_loops(code.tree) for edit in _edits(code, loop)}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer passes its tests and the bad one runs into the CPU limit on one of them."""

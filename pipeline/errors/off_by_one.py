@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors.answers import Code, code_of, integer
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds, moved_number, operator_place
-from pipeline.errors.executions import compare, unrun
+from pipeline.errors.executions import shown
 from pipeline.errors.trees import compare_answers
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
@@ -33,18 +33,11 @@ class OffByOne:
         if code is None:
             return []
         edits = {*_comparisons(code), *(edit for bound in bounds(code.nodes) for edit in _shifts(code, bound))}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end, edit.new)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where the good answer passes its tests and the bad one gives something else on at least one."""
-        if execute is None:
-            return unrun(case)
-        seen = compare(case, execute)
-        if isinstance(seen, str):
-            return Verification(False, self.level, seen)
-        if not seen.differing:
-            return Verification(False, self.level, f"equivalent: no difference on {len(case.tests)} tests")
-        return Verification(True, self.level, f"differs on {len(seen.differing)} of {len(case.tests)} tests")
+        return shown(case, execute)
 
     def recognise(
         self,

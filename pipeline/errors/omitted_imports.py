@@ -34,7 +34,7 @@ class OmittedImports:
             return []
         used = {node.id for node in ast.walk(code.tree) if isinstance(node, ast.Name)}
         edits = {edit for statement in _imports(code) for edit in _omissions(code, statement, used)}
-        return alone(sorted(edits, key=lambda edit: (edit.start, edit.end)))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where exactly the names of one import become undefined and running into one is a NameError."""

@@ -55,7 +55,7 @@ class UnusedImports:
             return []
         lines = [line for line in PLAUSIBLE if not _is_known(line, code)]
         edits = [edit_at(response, gap.at, gap.at, gap.before + line + gap.after, NAME) for line in lines]
-        return alone(sorted(edits, key=lambda edit: edit.new))
+        return alone(edits)
 
     def verify(self, case: Case, execute: Execute | None) -> Verification:
         """Confirmed where pyflakes finds one unused name more, and the rest of the tree and all results are equal."""
