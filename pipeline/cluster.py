@@ -194,12 +194,17 @@ def _protect_token() -> None:
 
 
 def data_context() -> None:
-    """Settings of Ray Data: no progress bars of its own, and errors of our functions as they were raised."""
+    """Settings of Ray Data: no progress bars of its own, and errors of our functions as they were raised.
+
+    Tasks pass on paths and counts alone. So none waits for room in the object store, as all but the first would until
+    it is known how much that one put there.
+    """
     import ray
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
+    context.op_resource_reservation_enabled = False
 
 
 def disconnect() -> None:

@@ -155,9 +155,9 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
 
     cluster.data_context()
     width = cluster.width(resources.concurrency) if not resources.gpus else resources.concurrency
-    # Not `ray.data.range`: its blocks are made by tasks, for which Ray starts a worker on every logical CPU.
-    numbers = [pa.table({"id": [number]}) for number in range(len(items))]
-    dataset = ray.data.from_arrow(numbers).map_batches(
+    # Neither `range` nor `from_arrow`: they ask tasks for blocks or their metadata, and Ray starts more workers for those.
+    numbers = [{"id": number} for number in range(len(items))]
+    dataset = ray.data.from_items(numbers, override_num_blocks=len(items)).map_batches(
         _Call(list(items), function),
         batch_size=1,
         num_cpus=resources.cpus,

@@ -18,7 +18,7 @@ TRAIN = "train"
 RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
 """What a split cannot be called: `train` is the rest of the rows, the others are words of artifacts and manifests."""
 
-SHARD_ROWS = (64, 1024)
+SHARD_ROWS = (64, 512)
 SHARDS = 32
 """A source is cut into some 32 shards of at least 64 and at most 1,024 rows: enough to share out, few to list,
 and what a task holds in memory does not grow with the data."""
