@@ -50,6 +50,8 @@ TOO_BUSY = "timed out during startup"
 ADDRESS = "RAY_ADDRESS"
 OBJECT_STORE_BYTES = 512 * 2**20
 LOGICAL_CPUS_PER_CORE = 4
+TURNS = "turns"
+"""A custom resource of a local Ray: each task of a stage takes its share of it."""
 KNOCK_SECONDS = 10
 PROBE_SECONDS = 180
 """A node that has just joined first fetches the job's files and starts a worker."""
@@ -101,6 +103,7 @@ def _start_local(dashboard: bool) -> None:
         ray.init(
             address="local",
             num_cpus=max(8, LOGICAL_CPUS_PER_CORE * cores()),
+            resources={TURNS: 1},
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=dashboard,
             logging_level=logging.WARNING,

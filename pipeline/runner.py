@@ -151,10 +151,8 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
         return
     cluster.connect()
     import ray
-    from ray.data import TaskPoolStrategy
 
     cluster.data_context()
-    width = cluster.width(resources.concurrency) if not resources.gpus else resources.concurrency
     # Neither `range` nor `from_arrow`: they ask tasks for blocks or their metadata, and Ray starts more workers for those.
     numbers = [{"id": number} for number in range(len(items))]
     dataset = ray.data.from_items(numbers, override_num_blocks=len(items)).map_batches(
@@ -162,9 +160,26 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
         batch_size=1,
         num_cpus=resources.cpus,
         num_gpus=resources.gpus or None,
-        compute=TaskPoolStrategy(size=min(width, len(items)) if width else None),
+        **_turns(resources, len(items)),
     )
     yield from dataset.iter_rows()
+
+
+def _turns(resources: Resources, items: int) -> dict[str, Any]:
+    """How many tasks run at a time, as arguments for Ray Data.
+
+    On a Ray of our own a custom resource holds them to it, and as many again are submitted: a worker that is done has
+    its next task at once. Ray Data alone would submit that only when it has seen the end of the last.
+    """
+    import ray
+    from ray.data import TaskPoolStrategy
+
+    width = cluster.width(resources.concurrency) if not resources.gpus else resources.concurrency
+    if width is None:
+        return {"compute": TaskPoolStrategy()}
+    if cluster.TURNS in ray.cluster_resources():
+        return {"compute": TaskPoolStrategy(size=min(2 * width, items)), "resources": {cluster.TURNS: 1 / width}}
+    return {"compute": TaskPoolStrategy(size=min(width, items))}
 
 
 @dataclass(frozen=True)
