@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kintsugi.api import PairCollator, metrics, preference_loss, select, shift, sides
+from kintsugi.api import PairCollator, metrics, position_kl, preference_loss, select, shift, sides, token_logps
 from training import tiny
 
 ROWS = [
@@ -63,7 +63,10 @@ def main(steps: int = 10) -> list[dict[str, float]]:
             policy_logits = select(model(**inputs).logits, positions)
             with torch.no_grad():
                 reference_logits = select(reference(**inputs).logits, positions)
-            chosen, rejected = sides(policy_logits, reference_logits, positions, len(batch.input_ids) // 2, kl=True)
+            logps = token_logps(policy_logits, positions.targets)
+            reference_logps = token_logps(reference_logits, positions.targets)
+            kl = position_kl(policy_logits, reference_logits)
+            chosen, rejected = sides(logps, positions, len(batch.input_ids) // 2, reference=reference_logps, kl=kl)
             result = preference_loss("tdpo2", chosen, rejected, beta=0.1, alpha=0.5)
             optimizer.zero_grad()
             result.losses.mean().backward()

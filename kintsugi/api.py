@@ -1,6 +1,6 @@
 """The library: records, spans, token weights and losses under one name, for training loops and tools of one's own.
 
-    from kintsugi.api import PairCollator, preference_loss, select, shift, sides
+    from kintsugi.api import PairCollator, preference_loss, select, shift, sides, token_logps
 
 Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` has a page on it and
 `examples/trl_pairs.py` a whole training step. Arguments, shapes and equations stand in the docstrings.
@@ -20,7 +20,22 @@ from pipeline.stages.annotate import annotate, marked
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.collator import PairCollator, preference_record
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
-from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.losses import (
+    PreferenceLoss,
+    Side,
+    cdpo,
+    dpo,
+    ipo,
+    metrics,
+    preference_loss,
+    rdpo,
+    sft,
+    sides,
+    simpo,
+    tdpo1,
+    tdpo2,
+)
+from training.objectives import OBJECTIVES, Objective
 from training.tokens import (
     Example,
     Mask,
@@ -33,12 +48,14 @@ from training.tokens import (
 )
 
 __all__ = [
+    "OBJECTIVES",
     "Batch",
     "CorruptionRecord",
     "Edit",
     "Example",
     "FunctionTest",
     "Mask",
+    "Objective",
     "PairCollator",
     "PairExample",
     "Positions",
@@ -51,6 +68,7 @@ __all__ = [
     "UserError",
     "annotate",
     "apply",
+    "cdpo",
     "characters",
     "collate",
     "collate_pairs",
@@ -60,6 +78,7 @@ __all__ = [
     "edit_at",
     "encode_response",
     "inverse",
+    "ipo",
     "joined",
     "marked",
     "metrics",
@@ -67,6 +86,7 @@ __all__ = [
     "position_kl",
     "preference_loss",
     "preference_record",
+    "rdpo",
     "read_rows",
     "sample_order",
     "select",
@@ -74,6 +94,7 @@ __all__ = [
     "sft_example",
     "shift",
     "sides",
+    "simpo",
     "span_weights",
     "spans_of",
     "tdpo1",

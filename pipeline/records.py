@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
@@ -186,7 +187,10 @@ class CorruptionRecord:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRecord:
-    """A preference pair. Chosen spans mark what is good, rejected spans what is bad."""
+    """A preference pair. Chosen spans mark what is good, rejected spans what is bad.
+
+    `weight` is what the pair's loss is multiplied by in training: finite, and not negative.
+    """
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
@@ -197,6 +201,7 @@ class PreferenceRecord:
             ("chosen_spans", pa.list_(SPAN)),
             ("rejected_spans", pa.list_(SPAN)),
             ("provenance", pa.string()),
+            ("weight", pa.float64()),
         ]
     )
 
@@ -207,8 +212,11 @@ class PreferenceRecord:
     chosen_spans: tuple[Span, ...] = ()
     rejected_spans: tuple[Span, ...] = ()
     provenance: str = ""
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"record {self.id}: its weight is {self.weight}, and a weight is finite and not negative")
         for side, text, marked in (
             ("chosen", self.chosen, self.chosen_spans),
             ("rejected", self.rejected, self.rejected_spans),

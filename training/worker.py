@@ -25,7 +25,7 @@ from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.examples import pair_examples, sft_examples
 from training.held_out import Evaluation, HeldOut
-from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
@@ -140,7 +140,9 @@ class Run:
 
     def _load_reference(self, start: Start) -> torch.nn.Module | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
+        if not isinstance(self.config, PreferenceConfig) or not self.config.objective.reference:
+            return None
+        if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
         return model.to(_device()).eval().requires_grad_(False)
@@ -193,7 +195,7 @@ class Run:
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
@@ -204,23 +206,34 @@ class Run:
         batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
         positions = shift(batch.input_ids, batch.weights)
         logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        total = sft(weighted_sums(logps, positions.weights, positions.row, len(mine))).sum()
+        sums = weighted_sums(logps, positions.weights, positions.row, len(mine))
+        total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
         return loss, {"loss": figure}, float(batch.attention_mask.sum())
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
+        """The mean over the whole batch of all ranks; chosen and rejected rows go through the model as one batch."""
         batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
         positions = shift(batch.input_ids, batch.weights)
-        reference = self._reference_logits(batch, positions)
+        reference = self._reference_logits(batch, positions) if config.objective.reference else None
         policy = self._logits(self.engine, batch, positions)
-        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+        logps = token_logps(policy, positions.targets)
+        reference_logps = None if reference is None else token_logps(reference, positions.targets)
+        kl = position_kl(policy, reference) if reference is not None and config.objective.kl else None
+        chosen, rejected = sides(logps, positions, len(mine), reference=reference_logps, kl=kl)
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
+        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
+        return loss, metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     @torch.no_grad()
     def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
