@@ -35,7 +35,7 @@ from training.losses import (
     tdpo1,
     tdpo2,
 )
-from training.objectives import OBJECTIVES, Objective
+from training.objectives import Objective, needs
 from training.tokens import (
     Example,
     Mask,
@@ -48,7 +48,6 @@ from training.tokens import (
 )
 
 __all__ = [
-    "OBJECTIVES",
     "Batch",
     "CorruptionRecord",
     "Edit",
@@ -82,6 +81,7 @@ __all__ = [
     "joined",
     "marked",
     "metrics",
+    "needs",
     "pair_example",
     "position_kl",
     "preference_loss",

@@ -105,7 +105,7 @@ class PreferenceConfig(ModelConfig):
     batch_size: int = Field(default=8, gt=0, description="Pairs per optimizer step, over all workers.")
     loss: Loss = Field(
         default="dpo",
-        description="The preference loss: [which one when](losses.md). `simpo` has no reference model.",
+        description="The preference loss; docs/losses.md says which one when. `simpo` has no reference model.",
     )
     mask: Literal["response", "granular", "granular-one-sided", "random"] = Field(
         default="response", description="Which tokens carry weight."
@@ -200,7 +200,7 @@ class Sft(_ModelKind):
     """A model trained on answers."""
 
     name = "sft"
-    version = 2
+    version = 3
     Config = SftConfig
 
 
@@ -208,7 +208,7 @@ class Preference(_ModelKind):
     """A model trained on preference pairs, starting from `init` and held to it."""
 
     name = "preference"
-    version = 2
+    version = 3
     Config = PreferenceConfig
 
 
