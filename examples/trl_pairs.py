@@ -66,7 +66,7 @@ def main(steps: int = 10) -> list[dict[str, float]]:
             logps = token_logps(policy_logits, positions.targets)
             reference_logps = token_logps(reference_logits, positions.targets)
             kl = position_kl(policy_logits, reference_logits)
-            chosen, rejected = sides(logps, positions, len(batch.input_ids) // 2, reference=reference_logps, kl=kl)
+            chosen, rejected = sides(positions, len(batch.input_ids) // 2, logps, reference_logps, kl)
             result = preference_loss("tdpo2", chosen, rejected, beta=0.1, alpha=0.5)
             optimizer.zero_grad()
             result.losses.mean().backward()

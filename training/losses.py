@@ -90,18 +90,19 @@ class PreferenceLoss(NamedTuple):
 
 
 def sides(
-    logps: Tensor, batch: Scored, pairs: int, *, reference: Tensor | None = None, kl: Tensor | None = None
+    batch: Scored, pairs: int, logps: Tensor, reference_logps: Tensor | None = None, kl: Tensor | None = None
 ) -> tuple[Side, Side]:
-    """The weighted sums of both sides of B pairs: answers 0..B-1 are the chosen ones, B..2B-1 the rejected ones.
+    """The weighted sums of both sides of B pairs, from what was found at the N predictions of their batch.
 
     Args:
-        logps: the policy's log-probs of the N tokens that are scored, float [N].
-        batch: which of the N count for which answer, and how much.
+        batch: which of the N count for which answer, and how much: answers 0..B-1 are the chosen ones, B..2B-1 the
+            rejected ones, as `training.batches.collate_pairs` has them.
         pairs: B.
-        reference: the reference's log-probs of the same tokens, [N].
-        kl: KL(reference || policy) at these positions, [N].
+        logps: log-probabilities of the targets, float [N].
+        reference_logps: the same under the reference, [N]; None for a loss that has none.
+        kl: KL(reference || policy), [N], for the losses that need it.
     """
-    ratios = None if reference is None else logps - reference
+    ratios = None if reference_logps is None else logps - reference_logps
     answers = [_sums(values, batch, 2 * pairs) for values in (logps, ratios, kl, torch.ones_like(logps))]
     return _part(answers, slice(pairs)), _part(answers, slice(pairs, None))
 

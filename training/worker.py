@@ -224,7 +224,7 @@ class Run:
         logps = token_logps(policy, positions.targets)
         reference_logps = None if reference is None else token_logps(reference, positions.targets)
         kl = position_kl(policy, reference) if reference is not None and config.objective.kl else None
-        chosen, rejected = sides(logps, positions, len(mine), reference=reference_logps, kl=kl)
+        chosen, rejected = sides(positions, len(mine), logps, reference_logps, kl)
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )

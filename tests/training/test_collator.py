@@ -84,7 +84,7 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
     logits = api.select(policy, positions), api.select(reference, positions)
     token, of_reference = (api.token_logps(values, positions.targets) for values in logits)
     kl = api.position_kl(*logits)
-    chosen, rejected = api.sides(token, positions, 2, reference=of_reference, kl=kl)
+    chosen, rejected = api.sides(positions, 2, token, of_reference, kl)
     for side, rows in ((chosen, (0, 1)), (rejected, (2, 3))):
         for i, row in enumerate(rows):
             logps, base = (x[row, :-1].log_softmax(-1) for x in (policy, reference))

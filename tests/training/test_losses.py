@@ -37,7 +37,7 @@ def sides(policy: Tensor, reference: Tensor, input_ids: Tensor, weights: Tensor)
     token = logps.token_logps(policy_logits, positions.targets)
     of_reference = logps.token_logps(reference_logits, positions.targets)
     kl = logps.position_kl(policy_logits, reference_logits)
-    return losses.sides(token, positions, len(input_ids) // 2, reference=of_reference, kl=kl)
+    return losses.sides(positions, len(input_ids) // 2, token, of_reference, kl)
 
 
 def inputs(case: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -276,7 +276,7 @@ def sides_of(chosen: Sequence[Token], rejected: Sequence[Token]) -> tuple[Side, 
     answer = torch.tensor([0] * len(chosen) + [1] * len(rejected))
     batch = Entries(torch.arange(len(tokens)), answer, double([token.weight for token in tokens]))
     values = [double([token[index] for token in tokens]) for index in (1, 2, 3)]
-    return losses.sides(values[0], batch, 1, reference=values[1], kl=values[2])
+    return losses.sides(batch, 1, *values)
 
 
 @every
@@ -475,7 +475,7 @@ def shared_prefix(name: Loss, cancel: bool, sft_weight: float) -> tuple[Tensor, 
     used = [entry for entry in entries if not cancel or entry[0] > 1]
     scored, answer, weights = zip(*used, strict=True)
     batch = Entries(torch.tensor(scored), torch.tensor(answer), double(weights))
-    chosen, rejected = losses.sides(policy, batch, 1, reference=values[1], kl=kl)
+    chosen, rejected = losses.sides(batch, 1, policy, values[1], kl)
     loss = losses.preference_loss(name, chosen, rejected, sft_weight=sft_weight).losses
     gradients = torch.autograd.grad(loss.sum(), (policy, kl), allow_unused=True, materialize_grads=True)
     return loss.detach(), torch.stack(gradients)
@@ -541,7 +541,7 @@ def test_a_side_without_weight_has_sums_of_zero_and_no_nan(name: Loss) -> None:
     policy = double([-0.5, -1.5]).requires_grad_()
     batch = Entries(torch.tensor([0, 1]), torch.tensor([1, 1]), double([1.0, 1.0]))
     kl = double([0.1, 0.2])
-    chosen, rejected = losses.sides(policy, batch, 1, reference=double([-1.0, -1.0]), kl=kl)
+    chosen, rejected = losses.sides(batch, 1, policy, double([-1.0, -1.0]), kl)
     assert [part.tolist() for part in chosen if part is not None] == [[0.0]] * 4
     result = losses.preference_loss(name, chosen, rejected, sft_weight=0.5)
     result.losses.sum().backward()
@@ -551,7 +551,7 @@ def test_a_side_without_weight_has_sums_of_zero_and_no_nan(name: Loss) -> None:
 
 def test_sides_leave_out_what_is_not_there() -> None:
     batch = Entries(torch.tensor([0, 1]), torch.tensor([0, 1]), double([2.0, 0.5]))
-    chosen, rejected = losses.sides(double([-1.0, -4.0]), batch, 1)
+    chosen, rejected = losses.sides(batch, 1, double([-1.0, -4.0]))
     assert chosen.logratios is None and chosen.kl is None
     assert chosen.tokens is not None and rejected.tokens is not None
     same(torch.cat([chosen.logps, rejected.logps]), [-2.0, -2.0])
