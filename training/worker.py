@@ -22,13 +22,14 @@ from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
 from training import checkpoint, lora
 from training import engine as engines
-from training.batches import Batch, collate, collate_pairs, sample_order
+from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
 from training.held_out import Evaluation, HeldOut
-from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
+from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.scoring import LiveReference, Scorer
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -111,11 +112,13 @@ class Run:
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        self.reference = self._load_reference(start)
+        reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        # A LoRA policy is its own reference.
+        self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
@@ -138,14 +141,14 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> torch.nn.Module | None:
+    def _load_reference(self, start: Start) -> Scorer | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
         if not isinstance(self.config, PreferenceConfig) or not self.config.objective.reference:
             return None
         if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return model.to(_device()).eval().requires_grad_(False)
+        return Scorer(model.to(_device()).eval().requires_grad_(False))
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -203,52 +206,32 @@ class Run:
 
         DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
         """
-        batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        sums = weighted_sums(logps, positions.weights, positions.row, len(mine))
+        batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
+        logps = self.engine(batch).logps[batch.scored]
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
         total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, float(batch.attention_mask.sum())
+        return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean over the whole batch of all ranks; chosen and rejected rows go through the model as one batch."""
-        batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        reference = self._reference_logits(batch, positions) if config.objective.reference else None
-        policy = self._logits(self.engine, batch, positions)
-        logps = token_logps(policy, positions.targets)
-        reference_logps = None if reference is None else token_logps(reference, positions.targets)
-        kl = position_kl(policy, reference) if reference is not None and config.objective.kl else None
-        chosen, rejected = sides(positions, len(mine), logps, reference_logps, kl)
+        """The mean over the pairs of all ranks."""
+        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
+        reference = self.reference if config.objective.reference else None
+        scores = self.engine(batch, reference, kl=config.objective.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )
         loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
-        return loss, metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+        return loss, metrics(result, chosen, rejected), batch.tokens
 
     def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
         """[B], what each row's loss is multiplied by."""
         return torch.tensor([row.weight for row in rows], device=self.engine.device)
-
-    @torch.no_grad()
-    def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
-        """What the model that the run started from says, [N, V]. It goes first, before anything of the step is held."""
-        if self.reference is not None:
-            return self._logits(self.reference, batch, positions)
-        with lora.as_reference(self.engine.module):
-            return self._logits(self.engine.module, batch, positions)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        return Batch(*(tensor.to(self.engine.device) for tensor in batch))
-
-    def _logits(self, model: Any, batch: Batch, positions: Positions) -> Tensor:
-        """The logits that predict the weighted tokens, [N, V]."""
-        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -266,9 +249,10 @@ class Run:
         )
 
     def _adapter_facts(self) -> dict[str, Any]:
-        if not lora.is_adapted(self.engine.module):
+        model = self.engine.module.model
+        if not lora.is_adapted(model):
             return {}
-        return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
+        return {"base": lora.base_of(model), **lora.parameters(model)}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
