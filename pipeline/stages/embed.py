@@ -8,11 +8,10 @@ from random import Random
 from typing import Literal, TypeVar
 
 from pipeline import spans
-from pipeline.errors import ERROR_TYPES, base_cases
+from pipeline.errors import ERROR_TYPES, base_cases, error_type
 from pipeline.errors.answers import code_of, compiles
 from pipeline.errors.base import Case, ErrorType, Execute, Proposal
 from pipeline.errors.inputs import made_tests
-from pipeline.failures import UserError, nearest
 from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject
 from pipeline.sandbox.run import Execution, execute, passed
 from pipeline.stages.together import Embedded, alone, numbered, refused
@@ -95,13 +94,6 @@ def embed(
     if not found:
         return Reject(record.id, "nothing-confirmed", why)
     return Reject(record.id, "too-few-errors", f"{len(found)} of at least {errors.least}; {why}")
-
-
-def error_type(name: str) -> ErrorType:
-    """The error type of this name."""
-    if name not in ERROR_TYPES:
-        raise UserError("config", f"there is no error type '{name}'.", hint=nearest(name, list(ERROR_TYPES)))
-    return ERROR_TYPES[name]
 
 
 def judged_on(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, Execute | None] | Reject:
