@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from pipeline import spans
 from pipeline.spans import Edit, Span
 
 Row = dict[str, Any]
+Made = TypeVar("Made")
 
 SPAN = pa.struct(
     [
@@ -330,6 +331,18 @@ class Reject:
 
     def to_row(self) -> Row:
         return asdict(self)
+
+
+def kept_and_rejected(results: Iterable[Made | Reject]) -> tuple[list[Made], list[Reject]]:
+    """What a stage returns, of what became of each row: both in the rows' order."""
+    kept: list[Made] = []
+    rejected: list[Reject] = []
+    for result in results:
+        if isinstance(result, Reject):
+            rejected.append(result)
+        else:
+            kept.append(result)
+    return kept, rejected
 
 
 def _plain(record: Any, *nested: str) -> Row:
