@@ -81,7 +81,7 @@ def _compared(response: str, reference: str | None, code: Code, tests: Sequence[
     if tests:
         return _run(code, tests, missing)
     if missing:
-        return Finding(True, missing[0].explanation, missing[0].start, missing[0].end)
+        return missing[0].finding
     if isinstance(compared, Unscored):
         return Unscored(f"whether the loops end only tests can tell, and {compared.reason}")
     return Finding(False, "every step and break of the good answer is there")
