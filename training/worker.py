@@ -242,16 +242,14 @@ class Run:
                 "steps": len(self.order),
                 "world_size": self.world,
                 **log.totals(),
-                **self.family.facts(),
-                **self._adapter_facts(),
+                **self._model_facts(),
             },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        if not lora.is_adapted(model):
-            return {}
-        return {"base": lora.base_of(model), **lora.parameters(model)}
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
