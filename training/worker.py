@@ -24,6 +24,7 @@ from training import checkpoint, lora
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
+from training.families import longest, probe
 from training.held_out import Evaluation, HeldOut
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
@@ -117,6 +118,9 @@ class Run:
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        if reference is not None:
+            reference.plain = self.engine.module.plain
         # A LoRA policy is its own reference.
         self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
@@ -216,7 +220,7 @@ class Run:
         self, mine: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
         """The mean loss over this rank's pairs."""
-        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
+        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, self.family.shared), self.engine.device)
         scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
         chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
@@ -234,14 +238,18 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._model_facts(),
+            },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        if not lora.is_adapted(model):
-            return {}
-        return {"base": lora.base_of(model), **lora.parameters(model)}
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
