@@ -23,8 +23,8 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
+from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import pair_examples, sft_examples
-from training.held_out import Evaluation, HeldOut
 from training.logps import Positions, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
@@ -117,15 +117,21 @@ class Run:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
-        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
+        self.tuned = evaluation is not None
+        wanted = evaluation or evaluation_of(work)
+        self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
         done = checkpoint.load(self.engine, self.scratch)
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
+        if done == 0:
+            log.write(*self._evaluated(0))
         for step in range(done, len(self.order)):
-            log.write(self._step(step) | self._evaluated(step + 1))
+            figures = self._step(step)
+            measured, samples = self._evaluated(step + 1)
+            log.write(figures | measured, samples)
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
@@ -181,15 +187,17 @@ class Run:
             "seconds": round(time.perf_counter() - started, 4),
         }
 
-    def _evaluated(self, step: int) -> dict[str, float]:
-        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+    def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
-            return {}
-        from ray.train import report
+            return {}, []
+        reference = self._reference_logits if isinstance(self.config, PreferenceConfig) else None
+        figures = {"step": step, "total": len(self.order), **self.held_out.figures(self.engine, reference)}
+        if self.tuned:
+            from ray.train import report
 
-        figures = self.held_out.figures(self.engine)
-        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
-        return figures
+            report({**figures, "evaluation": self.held_out.due[step]})
+        return figures, self.held_out.samples(self.engine, step)
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
@@ -249,7 +257,10 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={
+                **{"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+                **({"evaluation": self.held_out.facts() | log.evaluation()} if self.held_out else {}),
+            },
         )
 
     def _adapter_facts(self) -> dict[str, Any]:
