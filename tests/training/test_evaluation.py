@@ -97,8 +97,8 @@ PROMPTS = ["Write a function.", "Add three numbers, please.", "def f(items):", "
 def records() -> list[PreferenceRecord]:
     made = []
     for number, prompt in enumerate(PROMPTS):
-        good = f"def f(items, n={number}):\n    return [item + {number} for item in items]\n"
-        bad = f"def g(items):\n    return items[{number}:]  # 你好 🎉" + " and more" * (10 * number % 30)
+        good = f"def f(items, n={number}):\n    return items" + " + items" * (8 - 3 * (number % 3))
+        bad = f"def g(items):\n    return items[{number}:]  # 你好 🎉" + " and more" * (5 * number % 15)
         start = bad.index("items[")
         rejected = [span(bad, 4, 5, "names"), span(bad, start, len(bad), "slices")][: 1 + number % 2]
         chosen = (span(good, 4, 5, "names"),) if number != 3 else ()
@@ -253,7 +253,7 @@ def held_out(source: Source, tokenizer: Any, config: Any = None, **asked: Any) -
 def test_figures_are_those_of_full_logits_in_float64(
     tmp_path: Path, tiny_directory: Path, tokenizer: Any, one_rank: Any
 ) -> None:
-    policy, reference = load(tiny_directory, noise=0.05), load(tiny_directory).eval()
+    policy, reference = load(tiny_directory, noise=0.02), load(tiny_directory).eval()
     found = held_out(source_of(tmp_path, records()), tokenizer).figures(Policy(policy), logits_of(reference))
     assert found.pop("evaluation_seconds") > 0
     expected = direct(policy.double().eval(), reference.double(), tokenizer)
@@ -319,7 +319,7 @@ def test_samples_are_the_most_likely_tokens_one_by_one(
     """Prompts of different length in one batch, and a model whose own settings would draw and punish repetition."""
     model = load(tiny_directory).eval()
     model.generation_config.update(do_sample=True, temperature=2.0, repetition_penalty=5.0, max_new_tokens=3)
-    measure = held_out(source_of(tmp_path, records()), tokenizer, config_of(max_length=160), samples=3)
+    measure = held_out(source_of(tmp_path, records()), tokenizer, config_of(max_length=140), samples=3)
     lines = measure.samples(Policy(model), 7)
     assert [line["id"] for line in lines] == ["row-0", "row-1", "row-2"]
     assert [line["prompt"] for line in lines] == PROMPTS[:3]
@@ -327,7 +327,7 @@ def test_samples_are_the_most_likely_tokens_one_by_one(
         answer = row.answers[0]
         ids = list(answer.input_ids[: answer.response_start])
         longest = max(one.answers[0].response_start for one in measure.data.rows[:3])
-        for _ in range(min(SAMPLE_TOKENS, 160 - longest)):
+        for _ in range(min(SAMPLE_TOKENS, 140 - longest)):
             with torch.no_grad():
                 ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
             if ids[-1] == tokenizer.eos_token_id:
