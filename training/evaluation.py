@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 
 from pipeline.contract import Source, Work
-from training.batches import Batch, collate
+from training.batches import collate, on
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
 from training.held_out import HeldOutRow, held_out_rows, shares
-from training.logps import Positions, position_kl, select, shift, token_logps
 from training.nodes import ModelConfig
 from training.samples import greedy_samples, sample_line
-
-ReferenceLogits = Callable[[Batch, Positions], Tensor]
+from training.scoring import LiveReference
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class HeldOut:
         self._ordered = sorted(self.data.rows, key=lambda row: row.tokens)
         self._batch = config.batch_size // config.accumulation
 
-    def figures(self, engine: Any, reference: ReferenceLogits | None) -> dict[str, float]:
+    def figures(self, engine: Any, reference: LiveReference | None) -> dict[str, float]:
         """The figures of the policy as it is; all ranks call this, and all get the same.
 
         Args:
@@ -107,7 +105,7 @@ class HeldOut:
             return []
         examples = [row.answers[0] for row in rows]
         with evaluating(engine):
-            made = greedy_samples(engine.module, self._tokenizer, examples, self._max_length)
+            made = greedy_samples(engine.module.model, self._tokenizer, examples, self._max_length)
         return [
             sample_line(self._tokenizer, step, row.answers[0].id, row.prompt, answer)
             for row, answer in zip(rows, made, strict=True)
@@ -117,7 +115,7 @@ class HeldOut:
         """What the manifest says of it, apart from figures."""
         return {"asked": self.evaluation.asked(), **self.data.facts()}
 
-    def _sums(self, engine: Any, reference: ReferenceLogits | None) -> Sums:
+    def _sums(self, engine: Any, reference: LiveReference | None) -> Sums:
         """The sums over this rank's rows."""
         parts = len(self.data.types) + 1
         sums = Sums.zero(parts)
@@ -130,21 +128,21 @@ class HeldOut:
         return sums
 
 
-def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: ReferenceLogits | None) -> Scored:
+def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: LiveReference | None) -> Scored:
     """What policy and reference say of every response token of these rows; pairs' chosen answers come first."""
-    sides = len(rows[0].answers)
-    batch = collate([row.answers[side] for side in range(sides) for row in rows], pad_id)
-    batch = Batch(*(tensor.to(engine.device) for tensor in batch))
-    positions = shift(batch.input_ids, batch.weights)
-    expected = None if reference is None else reference(batch, positions)
-    logits = select(engine(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
+    sides = range(len(rows[0].answers))
+    # Plain rows, one for each answer: what is measured owes nothing to how training saves work.
+    batch = on(collate([row.answers[side] for side in sides for row in rows], pad_id), engine.device)
+    scores = engine(batch, reference, kl=reference is not None, top=True)
+    parts = [row.parts[side] for side in sides for row in rows]
+    entries = zip(batch.answer.tolist(), batch.offset.tolist(), strict=True)
     return Scored(
-        answer=positions.row,
-        part=torch.tensor([part for side in range(sides) for row in rows for part in row.parts[side]]),
-        logps=token_logps(logits, positions.targets),
-        best=logits.argmax(-1) == positions.targets,
-        reference=None if expected is None else token_logps(expected, positions.targets),
-        kl=None if expected is None else position_kl(logits, expected),
+        answer=batch.answer,
+        part=torch.tensor([parts[answer][token] for answer, token in entries]),
+        logps=scores.logps[batch.scored],
+        best=(scores.top == batch.targets)[batch.scored],
+        reference=None if reference is None else scores.reference[batch.scored],
+        kl=None if reference is None else scores.kl[batch.scored],
     )
 
 

@@ -24,6 +24,7 @@ from training.held_out import OTHERS, TYPES, error_types, held_out_rows, shares,
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
 from training.nodes import PreferenceConfig, SftConfig
 from training.samples import SAMPLE_TOKENS
+from training.scoring import LiveReference, Scorer
 
 SOURCE = Source("evaluation", "qa", "rows", "key", "validation", Path())
 BETA = 0.3
@@ -156,11 +157,11 @@ class Policy(torch.nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.module = model
+        self.module = Scorer(model)
         self.device = torch.device("cpu")
 
-    def forward(self, **inputs: Any) -> Any:
-        return self.module(**inputs)
+    def forward(self, *inputs: Any, **asked: Any) -> Any:
+        return self.module(*inputs, **asked)
 
     def zero_optimization_stage(self) -> int:
         return 1
@@ -176,13 +177,8 @@ def load(directory: Path, noise: float = 0.0) -> Any:
     return model
 
 
-def logits_of(model: Any) -> Any:
-    from training.logps import select
-
-    def logits(batch: Any, positions: Any) -> Any:
-        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
-
-    return logits
+def held_to(model: Any) -> LiveReference:
+    return LiveReference(Scorer(model.eval().requires_grad_(False)))
 
 
 def direct(policy: Any, reference: Any, tokenizer: Any) -> dict[str, float]:
@@ -254,7 +250,7 @@ def test_figures_are_those_of_full_logits_in_float64(
     tmp_path: Path, tiny_directory: Path, tokenizer: Any, one_rank: Any
 ) -> None:
     policy, reference = load(tiny_directory, noise=0.02), load(tiny_directory).eval()
-    found = held_out(source_of(tmp_path, records()), tokenizer).figures(Policy(policy), logits_of(reference))
+    found = held_out(source_of(tmp_path, records()), tokenizer).figures(Policy(policy), held_to(reference))
     assert found.pop("evaluation_seconds") > 0
     expected = direct(policy.double().eval(), reference.double(), tokenizer)
     assert found == pytest.approx(expected, rel=2e-5, abs=1e-6)
@@ -273,7 +269,7 @@ def test_at_its_start_a_policy_is_its_reference_whatever_arm_it_is(
         config_of(loss="tdpo2", mask="granular", beta=0.9, seed=3),
         config_of(loss="tdpo1", mask="random", batch_size=4),
     ]
-    found = [held_out(source, tokenizer, arm).figures(Policy(start), logits_of(load(tiny_directory))) for arm in arms]
+    found = [held_out(source, tokenizer, arm).figures(Policy(start), held_to(load(tiny_directory))) for arm in arms]
     for figures in found:
         figures.pop("evaluation_seconds")
         assert figures["eval/loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -298,16 +294,16 @@ def test_nothing_of_the_run_changes(tmp_path: Path, tiny_directory: Path, tokeni
     policy = Policy(load(tiny_directory)).train()
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     random = torch.get_rng_state()
-    settings = policy.module.generation_config.to_dict()
+    settings = policy.module.model.generation_config.to_dict()
     measure = held_out(source_of(tmp_path, records()), tokenizer, samples=3)
-    measure.figures(policy, logits_of(load(tiny_directory)))
+    measure.figures(policy, held_to(load(tiny_directory)))
     measure.samples(policy, 0)
     assert torch.equal(torch.get_rng_state(), random)
     assert policy.training
     assert all(module.training for module in policy.modules())
     assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
     assert all(parameter.grad is None for parameter in policy.parameters())
-    assert policy.module.generation_config.to_dict() == settings
+    assert policy.module.model.generation_config.to_dict() == settings
 
 
 # Samples
