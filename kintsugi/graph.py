@@ -76,8 +76,9 @@ def build(experiment: Experiment) -> Graph:
     _refuse_same_names(experiment, nodes)
     resolved = {node.name: replace(node, inputs=_edges(experiment, node, nodes)) for node in nodes}
     ordered = [resolved[name] for name in _order(experiment, resolved)]
-    refuse_leaks(experiment, resolved)
-    return Graph(experiment, _keyed(experiment, ordered))
+    nodes_by_name = _keyed(experiment, ordered)
+    refuse_leaks(experiment, nodes_by_name)
+    return Graph(experiment, nodes_by_name)
 
 
 def with_config(graph: Graph, node: Node, config: NodeConfig) -> Node:

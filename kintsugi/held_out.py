@@ -6,9 +6,10 @@ nodes of rows have something in common where they have a root in common, whateve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.contract import identity
 from pipeline.failures import UserError
 
 if TYPE_CHECKING:
@@ -18,34 +19,40 @@ if TYPE_CHECKING:
 TEST = "test"
 """The split that the report is about; sweeps and training look at others."""
 
-Root = tuple[str, str]
-"""A node of rows and the split taken of it, empty where it has none."""
+Roots = dict[str, "Edge"]
+"""Rows of roots by identity: the artifact and the split taken of it."""
 
 
 def refuse_leaks(experiment: Experiment, nodes: Mapping[str, Node]) -> None:
     """Raise a config error where rows that a node is measured on are test rows, or rows that it follows from."""
     for node in nodes.values():
         for edge in (edge for edge in node.inputs if not edge.keyed):
-            measured = _roots(nodes, edge, through_models=False)
-            learnt = set().union(*(_roots(nodes, other, through_models=True) for other in node.inputs if other.keyed))
+            measured = _roots(nodes, [edge], through_models=False)
+            learnt = _roots(nodes, [other for other in node.inputs if other.keyed], through_models=True)
             where = experiment.where("nodes", node.origin, *edge.role.split("."))
             _refuse(measured, learnt, where)
 
 
-def _refuse(measured: set[Root], learnt: set[Root], where: str) -> None:
-    for name in sorted(name for name, split in measured if split == TEST):
-        what = f"the model would be measured on rows of {name}.{TEST}, which is kept for the report."
-        raise UserError("config", what, where, "Measure on another split, such as one called validation.")
-    for name, split in sorted(measured & learnt):
-        what = f"the model would be measured on rows of {f'{name}.{split}' if split else name}, from which it learns."
-        raise UserError("config", what, where, "Measure on a split that nothing before the model is made of.")
+def _refuse(measured: Roots, learnt: Roots, where: str) -> None:
+    for root, edge in measured.items():
+        what = f"the model would be measured on rows of {identity(edge.node, edge.split)}"
+        if edge.split == TEST:
+            hint = "Measure on another split, such as one called validation."
+            raise UserError("config", f"{what}, which is kept for the report.", where, hint)
+        if root in learnt:
+            hint = "Measure on rows that nothing before the model is made of."
+            raise UserError("config", f"{what}, from which it learns.", where, hint)
 
 
-def _roots(nodes: Mapping[str, Node], edge: Edge, *, through_models: bool) -> set[Root]:
-    """Where the rows behind an edge come from; those that a model on the way has learnt from only `through_models`."""
-    node = nodes[edge.node]
-    if node.kind.product == "models" and not through_models:
-        return set()
-    above = [_roots(nodes, other, through_models=through_models) for other in node.inputs if other.keyed]
-    found = set().union(*above)
-    return {(edge.node, edge.split)} if node.kind.product == "rows" and not found else found
+def _roots(nodes: Mapping[str, Node], edges: Sequence[Edge], *, through_models: bool) -> Roots:
+    """The rows that those behind some edges were made of; what models on the way learnt from only `through_models`."""
+    found: Roots = {}
+    for edge in edges:
+        node = nodes[edge.node]
+        if node.kind.product == "models" and not through_models:
+            continue
+        above = [other for other in node.inputs if other.keyed]
+        deeper = _roots(nodes, above, through_models=through_models)
+        own = {identity(node.key, edge.split): edge} if node.kind.product == "rows" else {}
+        found |= deeper or own
+    return found

@@ -24,6 +24,7 @@ from training.held_out import HeldOutRow, held_out_rows, shares
 from training.nodes import ModelConfig
 from training.samples import greedy_samples, sample_line
 from training.scoring import LiveReference
+from training.tokens import Example, PairExample
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ class HeldOut:
             for row, answer in zip(rows, made, strict=True)
         ]
 
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it, apart from figures."""
-        return {"asked": self.evaluation.asked(), **self.data.facts()}
+    def facts(self, trained: Sequence[Example | PairExample]) -> dict[str, Any]:
+        """What the manifest says of it, apart from figures; `trained` is what the run learns from."""
+        return {"asked": self.evaluation.asked(), **self.data.facts(trained)}
 
     def _sums(self, engine: Any, reference: LiveReference | None) -> Sums:
         """The sums over this rank's rows."""

@@ -60,11 +60,11 @@ def sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[li
     skipped = [example for example in made if isinstance(example, Reject)]
     kept = [example for example in made if not isinstance(example, Reject)]
     if not made:
-        raise UserError("data", "there are no rows to train on.", source.name, "Look at the node that makes them.")
+        raise UserError("data", "there are no rows.", source.name, "Look at the node that makes them.")
     if not kept or len(skipped) > config.max_skipped * len(made):
         raise UserError(
             "data",
-            f"{len(skipped)} of {len(made)} rows cannot be trained on. The first, {skipped[0].id}: "
+            f"{len(skipped)} of {len(made)} rows cannot be used. The first, {skipped[0].id}: "
             f"{skipped[0].reason} ({skipped[0].detail}).",
             source.name,
             "Raise max_length for long rows, or max_skipped if they can be spared.",

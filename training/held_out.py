@@ -20,7 +20,7 @@ from pipeline.stages.annotate import annotate
 from training.examples import record_type, sorted_out
 from training.figures import OUTSIDE
 from training.nodes import ModelConfig
-from training.tokens import Example, pair_example, sft_example
+from training.tokens import Example, PairExample, pair_example, sft_example
 
 TYPES = 32
 """Error types with figures of their own at most, the most frequent ones; the others share one name."""
@@ -66,13 +66,17 @@ class HeldOutRows:
     def paired(self) -> bool:
         return len(self.rows[0].answers) == 2
 
-    def facts(self) -> dict[str, Any]:
-        """What never changes in the course of a run."""
+    def facts(self, trained: Sequence[Example | PairExample]) -> dict[str, Any]:
+        """Counts that never change in the course of a run: rows, those of each error type, and those that were not
+        really held out, for their prompt is among those of `trained`."""
         having = Counter(
             part for row in self.rows for part in {part for side in row.parts for part in side} - {OUTSIDE}
         )
         counts = {name: having[number] for number, name in enumerate(self.types, start=1)}
-        return {"rows": len(self.rows), "left_out": len(self.skipped), **({"by_type": counts} if counts else {})}
+        known = {_prompt(row.chosen if isinstance(row, PairExample) else row) for row in trained}
+        seen = sum(_prompt(row.answers[0]) in known for row in self.rows)
+        found = {"rows": len(self.rows), "left_out": len(self.skipped), "trained_on_prompt": seen}
+        return found | ({"by_type": counts} if counts else {})
 
 
 def held_out_rows(tokenizer: Any, source: Source, limit: int | None, config: ModelConfig) -> HeldOutRows:
@@ -125,6 +129,10 @@ def shares(rows: Sequence[Row], size: int, rank: int, world: int) -> Iterator[tu
         batch = rows[start : start + size]
         mine = batch[rank::world]
         yield mine or batch[:1], bool(mine)
+
+
+def _prompt(example: Example) -> tuple[int, ...]:
+    return example.input_ids[: example.response_start]
 
 
 def _types_of(pair: PreferenceRecord) -> set[str]:

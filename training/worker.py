@@ -244,7 +244,7 @@ class Run:
             },
             facts={
                 **{"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
-                **({"evaluation": self.held_out.facts() | log.evaluation()} if self.held_out else {}),
+                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 

@@ -86,7 +86,11 @@ def test_rows_that_are_not_held_out_are_refused(tmp_path, old, new, what):
     assert where == "experiment.yaml:16: nodes.mended.evaluate.data"
 
 
-def test_sources_without_splits_are_told_apart_by_name(tmp_path):
+def test_sources_without_splits_are_told_apart_by_what_they_are(tmp_path):
+    twin = EXPERIMENT.replace("data: pairs\n", "data: other\n").replace(
+        "  broken:", "  twin: {kind: source, from: builtin, rows: 30}\n  broken:", 1
+    )
+    assert "rows of twin, from which" in refusal(tmp_path, twin + EVALUATE.replace("pairs_validation", "twin"))[0]
     apart = EXPERIMENT.replace("data: pairs\n", "data: other\n") + EVALUATE.replace("pairs_validation", "other")
     assert "rows of other, from which it learns" in refusal(tmp_path, apart)[0]
     graph(tmp_path, EXPERIMENT + EVALUATE.replace("pairs_validation", "other"))

@@ -25,6 +25,7 @@ from training.metrics_log import METRICS, SAMPLES, MetricsLog
 from training.nodes import PreferenceConfig, SftConfig
 from training.samples import SAMPLE_TOKENS
 from training.scoring import LiveReference, Scorer
+from training.tokens import sft_example
 
 SOURCE = Source("evaluation", "qa", "rows", "key", "validation", Path())
 BETA = 0.3
@@ -123,7 +124,9 @@ def test_rows_that_are_too_long_are_left_out_as_in_training(tmp_path: Path, toke
     found = held_out_rows(tokenizer, source, None, config_of(max_skipped=0.5))
     assert len(found.rows) == 5
     assert [reject.id for reject in found.skipped] == ["long"]
-    assert found.facts() == {"rows": 5, "left_out": 1, "by_type": {"names": 5, "slices": 2}}
+    known = sft_example(tokenizer, "elsewhere", PROMPTS[1], "another answer", 64)
+    expected = {"rows": 5, "left_out": 1, "trained_on_prompt": 1, "by_type": {"names": 5, "slices": 2}}
+    assert found.facts([known]) == expected
     with pytest.raises(UserError, match="1 of 6"):
         held_out_rows(tokenizer, source, None, config_of(max_skipped=0.1))
     assert len(held_out_rows(tokenizer, source, 2, config_of()).rows) == 2
@@ -138,7 +141,8 @@ def test_broken_answers_are_pairs_and_questions_are_single_answers(tmp_path: Pat
     alone = held_out_rows(
         tokenizer, source_of(tmp_path / "qa", [QARecord("q", "p", "good", "test")]), None, config_of()
     )
-    assert (alone.paired, alone.facts()) == (False, {"rows": 1, "left_out": 0})
+    assert not alone.paired
+    assert alone.facts(()) == {"rows": 1, "left_out": 0, "trained_on_prompt": 0}
 
 
 # What comes out
