@@ -35,7 +35,7 @@ def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[lis
             f"They have {' and '.join(known)}.",
         )
     made = [
-        sft_example(tokenizer, row.id, row.prompt, getattr(row, field), config.max_length)
+        sft_example(tokenizer, row.id, row.prompt, getattr(row, field), config.max_length, getattr(row, "weight", 1.0))
         for row in read_records(source.data, record, config.limit)
     ]
     return sorted_out(made, config, source)

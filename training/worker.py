@@ -25,6 +25,7 @@ from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import pair_examples, sft_examples
+from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
@@ -117,6 +118,9 @@ class Run:
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        if reference is not None:
+            reference.plain = self.engine.module.plain
         # A LoRA policy is its own reference.
         self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
@@ -149,7 +153,9 @@ class Run:
 
     def _load_reference(self, start: Start) -> Scorer | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
+        if not isinstance(self.config, PreferenceConfig) or not self.config.objective.reference:
+            return None
+        if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
         return Scorer(model.to(_device()).eval().requires_grad_(False))
@@ -204,7 +210,7 @@ class Run:
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
@@ -214,21 +220,33 @@ class Run:
         """
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
-        total = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine))).sum()
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
+        total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
         return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs."""
-        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
-        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
+        """The mean over the pairs of all ranks.
+
+        Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
+        """
+        needs, pad = config.objective, self.tokenizer.pad_token_id or 0
+        batch = on(collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels), self.engine.device)
+        scores = self.engine(batch, self.reference if needs.reference else None, kl=needs.kl)
         chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), batch.tokens
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
+        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
+        return loss, metrics(result, chosen, rejected), batch.tokens
+
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -243,16 +261,18 @@ class Run:
                 "rejected": len(self.skipped),
             },
             facts={
-                **{"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._model_facts(),
                 **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        if not lora.is_adapted(model):
-            return {}
-        return {"base": lora.base_of(model), **lora.parameters(model)}
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -21,13 +21,14 @@ from pipeline.adapters import ADAPTER_CONFIG, write_adapter_config
 from pipeline.failures import UserError
 from pipeline.store import MANIFEST, Store, describe_files, read_manifest, write_json
 from training.nodes import PreferenceConfig, SftConfig
+from training.objectives import OBJECTIVES
 
-LOSSES = ("sft", "dpo", "tdpo1", "tdpo2")
+LOSSES = ("sft", *OBJECTIVES)
 LEARNING_RATES = {"sft": 2e-5, "preference": 1e-6}
 """TRL's defaults for SFTConfig and DPOConfig: a place to start for models of billions of parameters."""
 LORA_FACTOR = 10
 """Adapters want a rate about ten times as large (Schulman et al. 2025, "LoRA Without Regret")."""
-PREFERENCE_ONLY = ("mask", "beta", "alpha")
+PREFERENCE_ONLY = ("mask", "beta", "alpha", "label_smoothing", "gamma", "sft_weight")
 
 FLAGS = {
     "init": "MODEL",
@@ -35,7 +36,7 @@ FLAGS = {
     "learning_rate": "--lr",
     "resources": "--gpus",
     "evaluate": "--evaluate",
-    **{name: f"--{name.replace('_', '-')}" for name in ("mask", "target", "beta", "alpha", "epochs", "batch_size")},
+    **{name: f"--{name.replace('_', '-')}" for name in (*PREFERENCE_ONLY, "target", "epochs", "batch_size")},
     **{name: f"--{name.replace('_', '-')}" for name in ("max_length", "limit", "workers", "zero", "dtype", "lora")},
 }
 """The options of the training node's fields."""
@@ -67,7 +68,7 @@ Every = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Directory for the model; by default it stays in the store.")
 ]
-Loss = Annotated[str, typer.Option("--loss", help="sft, dpo, tdpo1 or tdpo2.")]
+Loss = Annotated[str, typer.Option("--loss", help=f"{', '.join(LOSSES[:-1])} or {LOSSES[-1]}.")]
 Mask = Annotated[str | None, setting(PreferenceConfig, "mask", FLAGS["mask"], help=MASKS)]
 Target = Annotated[
     str | None,
@@ -77,6 +78,9 @@ Target = Annotated[
 ]
 Beta = Annotated[float | None, setting(PreferenceConfig, "beta", FLAGS["beta"])]
 Alpha = Annotated[float | None, setting(PreferenceConfig, "alpha", FLAGS["alpha"])]
+LabelSmoothing = Annotated[float | None, setting(PreferenceConfig, "label_smoothing", FLAGS["label_smoothing"])]
+Gamma = Annotated[float | None, setting(PreferenceConfig, "gamma", FLAGS["gamma"])]
+SftWeight = Annotated[float | None, setting(PreferenceConfig, "sft_weight", FLAGS["sft_weight"])]
 Rate = Annotated[float | None, setting(SftConfig, "learning_rate", FLAGS["learning_rate"], default=RATE_DEFAULT)]
 Epochs = Annotated[float | None, setting(SftConfig, "epochs", FLAGS["epochs"])]
 BatchSize = Annotated[int | None, setting(SftConfig, "batch_size", FLAGS["batch_size"], default="16 for sft, 8 else")]
@@ -98,6 +102,9 @@ def train(
     target: Target = None,
     beta: Beta = None,
     alpha: Alpha = None,
+    label_smoothing: LabelSmoothing = None,
+    gamma: Gamma = None,
+    sft_weight: SftWeight = None,
     learning_rate: Rate = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -123,7 +130,8 @@ def train(
     """
     adapter = {"rank": lora_rank} if lora_rank is not None else {} if lora else None
     fields = {
-        **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "learning_rate": learning_rate},
+        **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "label_smoothing": label_smoothing},
+        **{"gamma": gamma, "sft_weight": sft_weight, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
         **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
     }

@@ -82,7 +82,9 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
     policy, reference = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     positions = api.shift(batch.input_ids, batch.weights)
     logits = api.select(policy, positions), api.select(reference, positions)
-    chosen, rejected = api.sides(*logits, positions, 2, kl=True)
+    token, of_reference = (api.token_logps(values, positions.targets) for values in logits)
+    kl = api.position_kl(*logits)
+    chosen, rejected = api.sides(positions, 2, token, of_reference, kl)
     for side, rows in ((chosen, (0, 1)), (rejected, (2, 3))):
         for i, row in enumerate(rows):
             logps, base = (x[row, :-1].log_softmax(-1) for x in (policy, reference))
@@ -93,7 +95,7 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
             assert side.logps[i].item() == pytest.approx((weights * mine).sum().item())
             assert side.logratios[i].item() == pytest.approx((weights * (mine - theirs)).sum().item())
             assert side.kl[i].item() == pytest.approx((weights * kl).sum().item())
-    assert api.sides(*logits, positions, 2, kl=False)[0].kl is None
+            assert side.tokens[i].item() == pytest.approx(weights.sum().item())
 
 
 def test_every_name_of_the_library_is_there():
