@@ -121,8 +121,7 @@ class Run:
         self.family = probe(self.engine, self.engine.module, longest(self.examples))
         if reference is not None:
             reference.plain = self.engine.module.plain
-        # A LoRA policy is its own reference.
-        self.reference = LiveReference(reference or self.engine.module)
+        self.reference = LiveReference(reference) if reference is not None else self._own_reference()
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)
@@ -152,13 +151,22 @@ class Run:
         return sft_examples(self.tokenizer, source, self.config)
 
     def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or not self.config.objective.reference:
+        """A frozen copy of the model that a preference run starts from, where its loss or its measure needs one.
+
+        A LoRA policy is its own reference.
+        """
+        if not isinstance(self.config, PreferenceConfig):
+            return None
+        if not self.config.objective.reference and self.config.evaluate is None:
             return None
         if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
         return Scorer(model.to(_device()).eval().requires_grad_(False))
+
+    def _own_reference(self) -> LiveReference | None:
+        adapts = isinstance(self.config, PreferenceConfig) and self.config.lora is not None
+        return LiveReference(self.engine.module) if adapts else None
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -200,8 +208,8 @@ class Run:
         """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
             return {}, []
-        reference = self.reference if isinstance(self.config, PreferenceConfig) else None
-        figures = {"step": step, "total": len(self.order), **self.held_out.figures(self.engine, reference)}
+        found = self.held_out.figures(self.engine, self.reference)
+        figures = {"step": step, "total": len(self.order), **found}
         if self.tuned:
             from ray.train import report
 

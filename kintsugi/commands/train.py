@@ -134,16 +134,15 @@ def train(
         **{"gamma": gamma, "sft_weight": sft_weight, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
         **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
+        "evaluate": _measured(evaluate, evaluate_every),
     }
     init = find_model(model, store, runs)
-    # A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter.
-    start = {"start": {"kind": "model", "from": init}} if Path(init).is_dir() else {}
-    measured = _measured(evaluate, evaluate_every)
+    start = _start(init)
     nodes: dict[str, dict[str, Any]] = {
         "rows": {"kind": "source", "from": str(pairs), "max_rejected": max_rejected},
-        **({"held_out": {"kind": "source", "from": str(evaluate)}} if evaluate else {}),
+        **_held_out(evaluate),
         **start,
-        "model": {**_training(loss, pairs, fields), **measured, "init": "start" if start else init, "data": "rows"},
+        "model": {**_training(loss, pairs, fields), "init": "start" if start else init, "data": "rows"},
     }
     graph = inline("train", output.name if output else pairs.stem, nodes, OPTIONS, seed)
     if mask not in (None, "response"):
@@ -165,10 +164,19 @@ def _training(loss: str, pairs: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {"target": _good_answer(pairs), **node} if kind == "sft" else {"loss": loss, **node}
 
 
-def _measured(rows: Path | None, every: int | None) -> dict[str, Any]:
+def _start(init: str) -> dict[str, Any]:
+    """A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter."""
+    return {"start": {"kind": "model", "from": init}} if Path(init).is_dir() else {}
+
+
+def _held_out(rows: Path | None) -> dict[str, Any]:
+    return {} if rows is None else {"held_out": {"kind": "source", "from": str(rows)}}
+
+
+def _measured(rows: Path | None, every: int | None) -> dict[str, Any] | None:
     if rows is None and every is not None:
         raise UserError("config", "there are no rows to measure on.", "--evaluate-every", "Name some with --evaluate.")
-    return {} if rows is None else {"evaluate": {"data": "held_out", "every": every}}
+    return None if rows is None else {"data": "held_out", "every": every}
 
 
 def _good_answer(rows: Path) -> str:
