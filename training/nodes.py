@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
+from pipeline.store import Manifest
 from training.objectives import OBJECTIVES, Loss, Objective, needs, readers
 
 MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
@@ -47,6 +48,34 @@ class LoraConfig(BaseModel):
         return targets
 
 
+class EvaluateConfig(BaseModel):
+    """Measures a model on held-out rows while it trains. No weight depends on it, and no key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(
+        description="Rows that neither the model nor what it starts from is trained on, and no test rows: pairs, such "
+        "as `annotate` makes of a validation split, or Q&A rows, such as `qa.validation`."
+    )
+    every: int | None = Field(
+        default=None,
+        gt=0,
+        description="Rows (or pairs) trained on from one measurement to the next. There is always one before the first "
+        "step and one after the last.",
+    )
+    limit: int | None = Field(default=None, gt=0, description="Rows taken from the data; all by default.")
+    samples: int = Field(
+        default=0, ge=0, le=64, description="Prompts, the first of the data, that the model answers each time (greedy)."
+    )
+    beta: float = Field(
+        default=0.1, gt=0, description="Beta of the measure. It is not the arm's own, so that arms can be compared."
+    )
+
+    def asked(self, rows: str) -> dict[str, Any]:
+        """What is measured, with the rows' identity in place of their name; a model's manifest says the same."""
+        return {**self.model_dump(mode="json"), "data": rows}
+
+
 class ModelConfig(NodeConfig):
     """What every training run says. Figures are per optimizer step over all workers."""
 
@@ -79,6 +108,11 @@ class ModelConfig(NodeConfig):
         "is trained on where rank, alpha and targets are the same; without lora it is merged first.",
     )
     checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
+    evaluate: EvaluateConfig | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Held-out rows to measure the model on while it trains, `{data: qa.validation, every: 500}`.",
+    )
     resources: Resources = Field(default=Resources(), description="For each worker.")
 
     @model_validator(mode="after")
@@ -178,7 +212,18 @@ class _ModelKind(NodeKind):
     product = "models"
 
     def inputs(self, config: ModelConfig) -> list[Reference]:
-        return [Reference("init", config.init, ("models",), open=True), Reference("data", config.data, ("rows",))]
+        measured = [Reference("evaluate.data", config.evaluate.data, ("rows",))] if config.evaluate else []
+        return [
+            Reference("init", config.init, ("models",), open=True),
+            Reference("data", config.data, ("rows",)),
+            *measured,
+        ]
+
+    def unmet(self, config: ModelConfig, inputs: Mapping[str, str], made: Manifest) -> str:
+        measured = made.facts.get("evaluation", {}).get("asked")
+        if config.evaluate is None or config.evaluate.asked(inputs["evaluate.data"]) == measured:
+            return ""
+        return "trained without this `evaluate`, which changes no weight: it is not trained again to be measured"
 
     def group(self, config: ModelConfig) -> Hashable:
         """Models that want the same workers train one after another in one group."""

@@ -194,9 +194,9 @@ def _check_space(sweep: Sweep, arms: list[Arm]) -> None:
 
 
 def _refuse_training_on_held_out(sweep: Sweep, graph: Graph, members: list[Node]) -> None:
-    for name in sorted({name for node in members for name in (node.name, *graph.upstream(node.name))}):
+    for name in sorted({name for node in members for name in (node.name, *graph.upstream(node.name, keyed=True))}):
         for edge in graph.nodes[name].inputs:
-            if edge.split in HELD_OUT:
+            if edge.keyed and edge.split in HELD_OUT:
                 origin = graph.nodes[name].origin
                 raise UserError(
                     "config",

@@ -60,7 +60,7 @@ PINS = {
     "preference": (3, "4b90b51383f454a56247"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (4, "8e79d78789d0eb428972"),
-    "compare": (4, "457d5fc5091664d9f1a8"),
+    "compare": (5, "d5b245c69feb91f88d04"),
 }
 
 BY_MODEL_PINS = {

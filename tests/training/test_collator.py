@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import kintsugi.api as api
 from kintsugi.api import PairCollator, PreferenceRecord, Span, UserError
@@ -96,6 +97,22 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
             assert side.logratios[i].item() == pytest.approx((weights * (mine - theirs)).sum().item())
             assert side.kl[i].item() == pytest.approx((weights * kl).sum().item())
             assert side.tokens[i].item() == pytest.approx(weights.sum().item())
+
+
+def test_a_scorer_finds_the_sums_of_full_logits(tokenizer, tiny_directory):
+    """The two ways through the library: rows with logits of every token, and a batch with a scorer."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_directory).eval()
+    collator = PairCollator(tokenizer, mask="response", diff=True)
+    rows = [MARKED, ROW]
+    whole, batch = collator(rows), collator.batch(rows)
+    positions = api.shift(whole.input_ids, whole.weights)
+    with torch.no_grad():
+        logits = api.select(model(whole.input_ids, attention_mask=whole.attention_mask).logits, positions)
+        scores = api.Scorer(model)(batch)
+    logps = api.token_logps(logits, positions.targets)
+    chosen, rejected = api.sides(batch, 2, scores.logps, scores.logps)
+    expected = api.weighted_sums(logps, positions.weights, positions.row, 4)
+    torch.testing.assert_close(torch.cat([chosen.logps, rejected.logps]), expected)
 
 
 def test_every_name_of_the_library_is_there():
