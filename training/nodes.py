@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
@@ -17,6 +17,7 @@ MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
 
 TINY = "tiny"
 ALL_LINEAR = "all-linear"
+CACHE_LIMIT = ByteSize(4 * 10**9)
 
 
 class LoraConfig(BaseModel):
@@ -104,6 +105,21 @@ class PreferenceConfig(ModelConfig):
     )
     beta: float = Field(default=0.1, gt=0, description="How closely the policy is held to the reference.")
     alpha: float = Field(default=0.5, ge=0, description="Weight of TDPO2's difference of KLs.")
+    reference: Literal["auto", "live", "cached"] = Field(
+        default="auto",
+        exclude_if=lambda value: value == "auto",
+        description="`cached`: what the reference says is computed once, before the policy is loaded, and kept in the "
+        "store for every run with the same start, rows and tokens, whatever its loss, mask or learning rate (losses "
+        "with a KL: for every run that weights the same tokens). `live`: the reference runs at every step. `auto`: "
+        "cached where that fits in `cache_limit`, else live, and the manifest says so. They agree to rounding.",
+    )
+    cache_limit: ByteSize = Field(
+        default=CACHE_LIMIT,
+        gt=0,
+        exclude_if=lambda value: value == CACHE_LIMIT,
+        description="The most that the run's cached reference may take on disk, such as `500 MB`. An answer token "
+        "takes 4 bytes; with a KL a weighted token takes a hidden state (with lora: one in fp32).",
+    )
 
 
 class _ModelKind(NodeKind):

@@ -20,7 +20,7 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora
+from training import checkpoint, lora, ranks
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
 from training.examples import pair_examples, sft_examples
@@ -53,17 +53,10 @@ def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
         if distributed.get_rank() == 0:
             held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
         distributed.barrier()
-        if not _agreed(read_manifest(work.directory) is not None):
+        if not ranks.agreed(read_manifest(work.directory) is not None, _device()):
             work.started = time.time()
             Run(work, evaluation).train()
         distributed.barrier()
-
-
-def _agreed(flag: bool) -> bool:
-    """The first rank's answer, on every rank."""
-    answer = torch.tensor(int(flag), device=_device())
-    distributed.broadcast(answer, src=0)
-    return bool(answer.item())
 
 
 def _device() -> torch.device:
