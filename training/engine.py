@@ -58,6 +58,24 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
     return engine
 
 
+def for_looking(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Module:
+    """A model that `load_model` gave in shards, ready to be run and not trained: its parts are gathered as needed."""
+    import deepspeed
+
+    settings = deepspeed_config(config) | {"zero_optimization": {"stage": 3, "overlap_comm": False}}
+    engine, *_ = deepspeed.initialize(model=model, config=settings)
+    looking: torch.nn.Module = engine
+    return looking
+
+
+def release(engine: Any) -> None:
+    """Let go of what an engine holds. DeepSpeed keeps every module that it shards in a list of its own, for ever."""
+    from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
+
+    engine.destroy()
+    FWD_MODULE_STACK[:] = [module for module in FWD_MODULE_STACK if module is not engine.module]
+
+
 def load_model(directory: str, config: ModelConfig, *, sharded: bool) -> tuple[Any, Any]:
     """A causal language model and, under ZeRO-3, the live object that makes transformers load it in shards.
 
