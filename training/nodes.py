@@ -207,7 +207,7 @@ def init_fingerprint(init: str) -> str:
     directory = Path(init)
     if directory.is_dir():
         check_model_directory(directory)
-        return _directory_hash(directory)
+        return directory_hash(directory)
     if init.count("/") == 1 and not init.startswith((".", "/", "~")):
         return init
     raise UserError(
@@ -228,7 +228,7 @@ def import_fingerprint(origin: str) -> str:
     if not (directory / ADAPTER_WEIGHTS).exists():
         hint = "Save it with save_pretrained; pickled weights (*.bin) are not loaded."
         raise UserError("config", f"the adapter lacks {ADAPTER_WEIGHTS}.", str(directory), hint)
-    return content_key([_directory_hash(directory), base, init_fingerprint(base)])
+    return content_key([directory_hash(directory), base, init_fingerprint(base)])
 
 
 def check_model_directory(directory: Path) -> None:
@@ -251,7 +251,8 @@ def check_model_directory(directory: Path) -> None:
         )
 
 
-def _directory_hash(directory: Path) -> str:
+def directory_hash(directory: Path) -> str:
+    """What identifies a model by its files."""
     from pipeline.store import content_key, file_hash
 
     return content_key([[path.name, file_hash(path)] for path in model_files(directory)])
