@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,21 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
     return engine
 
 
-def for_looking(model: torch.nn.Module, config: ModelConfig) -> torch.nn.Module:
-    """A model that `load_model` gave in shards, ready to be run and not trained: its parts are gathered as needed."""
+def for_looking(scorer: Scorer, config: ModelConfig) -> Any:
+    """The engine of a model in shards that is not trained, and is gathered part by part where it is run."""
     import deepspeed
 
     settings = deepspeed_config(config) | {"zero_optimization": {"stage": 3, "overlap_comm": False}}
-    engine, *_ = deepspeed.initialize(model=model, config=settings)
-    looking: torch.nn.Module = engine
-    return looking
+    engine, *_ = deepspeed.initialize(model=scorer, config=settings)
+    return engine
+
+
+def gathered(module: torch.nn.Module) -> AbstractContextManager[None]:
+    """Within, the parameters of a module are whole on every rank; all of them call this."""
+    import deepspeed
+
+    whole: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(list(module.parameters()))
+    return whole
 
 
 def release(engine: Any) -> None:

@@ -1,113 +1,136 @@
-"""The reference of a preference run, the model that it starts from: whether it is cached, and how a cache is made.
+"""What the reference of a preference run says of each micro-batch: read from a cache, or computed at every step.
 
-A cache is made by all ranks together before the policy is loaded, so that the two models are never in memory at once.
+A cache is made by all ranks together before the policy is loaded, and the reference is let go of then: the two models
+are never in memory at once.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import ByteSize
+import numpy as np
+import torch
+from torch import Tensor
 
-from pipeline.contract import Work
-from pipeline.failures import UserError
-from pipeline.store import content_key
-from training import engine
-from training.nodes import TINY, PreferenceConfig, directory_hash, init_fingerprint
-from training.reference_cache import (
-    Form,
-    Size,
-    positions,
-)
-from training.start import Start
+from training.batches import Batch, on
+from training.head import HeadWeights
+from training.reference_cache import Kept, ReferenceCache
+from training.reference_making import Origin, Unfit, cached
+from training.reference_model import Frozen
+from training.reference_plan import choose, model_size, refused
+from training.scoring import CachedHidden, LiveReference, Scorer, ShortForm
+from training.scoring import Reference as Source
 from training.tokens import PairExample
 
-TOKEN_FIELDS = {"max_length"}
-"""The keys of a config that decide the tokens of a pair."""
 
+class Said(NamedTuple):
+    """What a policy is compared with at the N predictions of a batch.
 
-@dataclass(frozen=True)
-class Choice:
-    """The form in which a run's reference is cached, None where it is live, and why it is not what was hoped for."""
-
-    form: Form | None
-    note: str = ""
-
-
-def choose(config: PreferenceConfig, kl: bool, pairs: Sequence[PairExample], size: Size, where: str) -> Choice:
-    """How a run has its reference. It follows from config and data alone, so a rerun chooses the same.
-
-    Raises a config error where a cached reference is asked for and would be larger than `cache_limit`.
+    Attributes:
+        source: for `training.scoring.Scorer`, which finds a KL with it, and log-probs where these are not known yet.
+        logps: the reference's log-probs of the targets, fp32 [N], where they are known.
     """
-    if config.reference == "live":
-        return Choice(None)
-    form: Form = ("hidden" if config.lora is None else "short") if kl else "logps"
-    tokens = positions(pairs, form)
-    wanted = ByteSize(size.bytes_of(form, tokens))
-    if wanted <= config.cache_limit:
-        return Choice(form)
-    much, limit = (value.human_readable(decimal=True) for value in (wanted, config.cache_limit))
-    return refused(config, f"{tokens:,} tokens of cached reference take {much}, more than cache_limit, {limit}", where)
+
+    source: Source | None = None
+    logps: Tensor | None = None
 
 
-def refused(config: PreferenceConfig, why: str, where: str) -> Choice:
-    """A live reference instead of a cached one; a config error where a cached one was asked for by name."""
-    if config.reference == "auto":
-        return Choice(None, why)
-    hint = "Raise cache_limit, or leave `reference` at auto: then the reference runs at every step."
-    raise UserError("config", f"{why}.", where, hint)
+class Reference(Protocol):
+    """The reference of one run on one rank; `facts` is what the run's manifest says of it."""
+
+    facts: dict[str, Any]
+
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
+        """What it says of a batch (on the CPU) of these pairs, on the policy's device."""
+        ...
 
 
-def identity(work: Work, start: Start, tokenizer: Any) -> dict[str, Any]:
-    """What decides the tokens of a run's pairs, and what its reference says of them: the greater part of a cache's key."""
-    config: PreferenceConfig = work.config
-    data = work.source("data")
-    return {
-        "model": _model(work, start),
-        "dtype": config.dtype,
-        # In bf16 DeepSpeed's shards have their rotary embeddings in bf16 too, which makes another model of them.
-        "sharded": config.zero == 3 and config.dtype == "bf16",
-        "data": [data.key, data.split],
-        "limit": config.limit,
-        "tokenizer": tokenizer_hash(tokenizer),
-        "tokens": config.model_dump(mode="json", include=TOKEN_FIELDS),
-        "preference": work.version,
-    }
+def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Reference:
+    """The reference of a run, computed and kept where its config says so. All ranks call this, before the policy is.
+
+    Args:
+        origin: where it comes from.
+        pairs: all those that the run trains on, on every rank.
+        kl: whether the loss needs a KL.
+    """
+    config, where = origin.config, f"node {origin.work.name}"
+    choice = choose(config, kl, pairs, model_size(origin.start.model, config.dtype), where)
+    if choice.form is not None:
+        try:
+            return Cached(cached(origin, choice.form, pairs), origin.device)
+        except Unfit as unfit:
+            choice = refused(config, str(unfit), where)
+    facts = {"reference": "live", **({"reference_note": choice.note} if choice.note else {})}
+    return Live(facts, kl, None if config.lora is not None else Frozen(origin.load, config, origin.device))
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
-    """What decides how a tokenizer cuts prompts and answers: itself, its special tokens, its chat template."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    # These two are set anew by every call.
-    whole = {name: value for name, value in backend.items() if name not in ("truncation", "padding")}
-    return content_key([whole, tokenizer.chat_template, tokenizer.bos_token_id, tokenizer.eos_token_id])
+class Live:
+    """A reference that is run at every step: a frozen copy, or the policy itself with its adapter switched."""
+
+    def __init__(self, facts: dict[str, Any], kl: bool, frozen: Frozen | None) -> None:
+        self.facts = facts
+        self._kl = kl
+        self._frozen = frozen
+
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
+        frozen = self._frozen
+        if frozen is None:
+            return Said(LiveReference(policy))
+        if not frozen.sharded or frozen.scorer.plain:
+            return Said(LiveReference(frozen.scorer))
+        # The policy's pass could not gather what the reference's head lacks on this rank: it gets the whole head.
+        with torch.no_grad():
+            there = on(batch, frozen.head.weight.device)
+            if self._kl:
+                return Said(CachedHidden(frozen.scorer.hidden(there), frozen.head))
+            return Said(None, frozen.scorer(there).logps)
 
 
-def model_size(model: str, dtype: str) -> Size:
-    """What decides the size of a cache, from the model's configuration alone."""
-    from transformers import AutoConfig
+class Cached:
+    """A reference that was run before."""
 
-    settings = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
-    return Size(settings.hidden_size, settings.vocab_size, engine.DTYPES[dtype].itemsize)
+    def __init__(self, cache: ReferenceCache, device: torch.device) -> None:
+        self.facts = {"reference": "cached", "reference_key": cache.directory.name, "reference_form": cache.form}
+        self._cache = cache
+        self._device = device
+        self._head = self._whole_head() if cache.form == "hidden" else None
+
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
+        kept = Kept(*(None if part is None else part.to(self._device) for part in look_up(self._cache, batch, pairs)))
+        if kept.states is None:
+            return Said(None, kept.logps)
+        if kept.entropy is not None:
+            return Said(ShortForm(kept.states, kept.entropy), kept.logps)
+        assert self._head is not None
+        return Said(CachedHidden(kept.states, self._head._replace(cap=policy.head.cap)), kept.logps)
+
+    def _whole_head(self) -> HeadWeights:
+        weight, bias = self._cache.head()
+        return HeadWeights(weight.to(self._device), None if bias is None else bias.to(self._device))
 
 
-def _model(work: Work, start: Start) -> list[str]:
-    """Which model a run starts from. An adapter over its base rounds otherwise than both of them merged."""
-    whole = "adapter" if start.adapter is not None else "merged" if start.merged else "whole"
-    if work.all_sources("init"):
-        return [whole, work.source("init").key]
-    if work.config.init == TINY:
-        return [whole, directory_hash(Path(start.model))]
-    return [whole, init_fingerprint(work.config.init), _revision(start.model)]
+def look_up(cache: ReferenceCache, batch: Batch, pairs: Sequence[PairExample]) -> Kept:
+    """What a cache keeps of the N predictions of a batch, in their order: `logps` [N], `states` [N, D] and so on.
+
+    Args:
+        cache: of the run's pairs.
+        batch: of `training.batches.collate_pairs`, on the CPU.
+        pairs: the B pairs that it was made of.
+    """
+    sides = [cache.side(pair, "chosen") for pair in pairs] + [cache.side(pair, "rejected") for pair in pairs]
+    entries = batch.offset.split(torch.bincount(batch.answer, minlength=len(sides)).tolist())
+    found = [_at(kept, offsets) for kept, offsets in zip(sides, entries, strict=True)]
+    # Entries of both answers may be about one prediction: the first, the chosen answer's, speaks for it.
+    first = torch.from_numpy(np.unique(batch.scored.numpy(), return_index=True)[1])
+    assert len(first) == len(batch.targets), "every prediction is about a token of an answer"
+    columns = zip(*found, strict=True)
+    return Kept(*(None if column[0] is None else torch.cat(column)[first] for column in columns))
 
 
-def _revision(model: str) -> str:
-    """The commit of a Hugging Face model; empty for a directory."""
-    from transformers import AutoConfig
-
-    settings = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    return getattr(settings, "_commit_hash", None) or ""
+def _at(kept: Kept, offsets: Tensor) -> Kept:
+    """What is kept of some tokens of an answer, int64 [n]."""
+    wanted = offsets.to(kept.offsets.dtype)
+    rows = torch.searchsorted(kept.offsets, wanted)
+    assert torch.equal(kept.offsets[rows.clamp(max=len(kept.offsets) - 1)], wanted), "the cache has these tokens"
+    return Kept(*(None if column is None else column[rows] for column in kept))

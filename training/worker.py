@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora, ranks
+from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
@@ -29,7 +30,8 @@ from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
-from training.scoring import LiveReference, Scorer
+from training.reference import Reference
+from training.reference_making import Origin
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -101,17 +103,14 @@ class Run:
         self.rank = distributed.get_rank()
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
-        torch.manual_seed(self.config.seed)
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        reference = self._load_reference(start)
-        model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
-        if self.config.lora is not None:
-            model = self._adapted(model, start, self.config.lora)
+        self.reference = self._reference(start)
+        # Now, so that dropout does not depend on whether the reference was run.
+        torch.manual_seed(self.config.seed)
+        model, self._keeper = self._load(start)
         self.engine = engines.initialize(model, self.config)
-        # A LoRA policy is its own reference.
-        self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
@@ -134,12 +133,17 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
+    def _reference(self, start: Start) -> Reference | None:
+        """What a preference run is held to, the model that it starts from."""
+        if not isinstance(self.config, PreferenceConfig):
             return None
-        model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return Scorer(model.to(_device()).eval().requires_grad_(False))
+        origin = Origin(self.work, start, self.tokenizer, _device(), partial(self._load, start))
+        return reference.prepare(origin, self.examples, kl=self.config.loss != "dpo")
+
+    def _load(self, start: Start) -> tuple[Any, Any]:
+        """The model as it starts, and what must be kept for as long as it is loaded."""
+        model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -209,9 +213,13 @@ class Run:
         self, mine: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
         """The mean loss over this rank's pairs."""
-        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
-        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
-        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
+        assert self.reference is not None
+        batch = collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False)
+        said = self.reference.of(batch, mine, self.engine.module)
+        batch = on(batch, self.engine.device)
+        scores = self.engine(batch, said.source, kl=config.loss != "dpo")
+        reference_logps = scores.reference if said.logps is None else said.logps
+        chosen, rejected = sides(batch, len(mine), scores.logps, reference_logps, scores.kl)
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
         return result.losses.mean(), metrics(result, chosen, rejected), batch.tokens
 
@@ -227,14 +235,14 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._facts()},
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
+        """What there is to say of the reference and of the adapter."""
         model = self.engine.module.model
-        if not lora.is_adapted(model):
-            return {}
-        return {"base": lora.base_of(model), **lora.parameters(model)}
+        facts = {} if self.reference is None else self.reference.facts
+        return facts | ({"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {})
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
