@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from training.batches import Batch, on
+from training.families import longest
 from training.head import HeadWeights
 from training.reference_cache import Kept, ReferenceCache
 from training.reference_making import Origin, Unfit, cached
@@ -62,7 +63,9 @@ def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Refere
         except Unfit as unfit:
             choice = refused(config, str(unfit), where)
     facts = {"reference": "live", **({"reference_note": choice.note} if choice.note else {})}
-    return Live(facts, kl, None if config.lora is not None else Frozen(origin.load, config, origin.device))
+    if config.lora is not None:
+        return Live(facts, kl, None)
+    return Live(facts, kl, Frozen(origin.load, config, origin.device, longest(pairs)))
 
 
 class Live:

@@ -18,6 +18,7 @@ from pipeline.contract import Work
 from pipeline.store import MANIFEST, Manifest, Store, commit, read_manifest
 from training import ranks
 from training.examples import pair_examples
+from training.families import longest
 from training.nodes import PreferenceConfig
 from training.reference_cache import (
     PRODUCT,
@@ -94,7 +95,7 @@ def _make(origin: Origin, form: Form, pairs: Sequence[PairExample], directory: P
     started, rank = time.time(), distributed.get_rank()
     if rank == 0 and (directory / MANIFEST).exists():
         shutil.rmtree(directory)  # it was whole once, and is damaged
-    frozen = Frozen(origin.load, origin.config, origin.device)
+    frozen = Frozen(origin.load, origin.config, origin.device, longest(pairs))
     try:
         if why := unfit(frozen.scorer, form):
             raise Unfit(why)

@@ -11,6 +11,7 @@ import torch
 
 from training import engine
 from training.batches import collate_pairs, on
+from training.families import probe
 from training.head import HeadWeights
 from training.nodes import PreferenceConfig
 from training.reference_cache import Form, Kept
@@ -28,17 +29,20 @@ class Frozen:
 
     Attributes:
         scorer: the model.
+        family: what it allows.
         sharded: whether this rank holds a part alone: then all ranks must go through it equally often.
         head: its last layer, whole, on every rank.
     """
 
-    def __init__(self, load: Load, config: PreferenceConfig, device: torch.device) -> None:
+    def __init__(self, load: Load, config: PreferenceConfig, device: torch.device, tokens: int) -> None:
+        """Load it for rows of up to so many `tokens`. All ranks call this."""
         model, self._keeper = load()
         self.scorer = Scorer(model.requires_grad_(False)).eval()
         self.sharded = config.zero == 3
         self._engine = engine.for_looking(self.scorer, config) if self.sharded else None
         if not self.sharded:
             self.scorer.to(device)
+        self.family = probe(self._engine or self.scorer, self.scorer, tokens)
         with engine.gathered(self.scorer.head) if self.sharded else nullcontext():
             weight, bias, cap = self.scorer.head.weights()
             self.head = HeadWeights(weight.clone(), None if bias is None else bias.clone(), cap)
@@ -67,7 +71,7 @@ def looking(frozen: Frozen, form: Form, pad: int, device: torch.device) -> Look:
 
     @torch.no_grad()
     def look(pairs: Sequence[PairExample]) -> Kept:
-        batch = on(collate_pairs(pairs, pad, share=False), device)
+        batch = on(collate_pairs(pairs, pad, frozen.family.shared), device)
         offsets = batch.offset.int()
         if form == "logps":
             return Kept(offsets, frozen.scorer(batch).logps[batch.scored])

@@ -112,7 +112,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.model = model
         self.plain = False
-        base = model.get_base_model() if lora.is_adapted(model) else model
+        base = _base(model)
         self.head = Head(base.get_output_embeddings(), base.config.get_text_config())
 
     def forward(self, batch: Batch, reference: Reference | None = None, kl: bool = False, top: bool = False) -> Scores:
@@ -149,15 +149,31 @@ class Scorer(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """The hidden states that predict the N tokens, after the final norm: [N, D]."""
-        base = self.model.get_base_model() if lora.is_adapted(self.model) else self.model
-        states = base.base_model(**_inputs(batch, base.config), use_cache=False).last_hidden_state
+        states = self.trunk(**self._inputs(batch), use_cache=False).last_hidden_state
         return states.flatten(0, 1).index_select(0, batch.index)
 
     def logits(self, batch: Batch) -> Tensor:
         """The model's own logits that predict the N tokens, [N, V], out of those of all [R, T, V]."""
-        inputs = {"attention_mask": batch.attention_mask, **_inputs(batch, self.model.config)}
+        inputs = {"attention_mask": batch.attention_mask, **self._inputs(batch)}
         logits = self.model(**inputs, use_cache=False).logits
         return logits.flatten(0, 1).index_select(0, batch.index)
+
+    @property
+    def trunk(self) -> Any:
+        """The model without its last layer."""
+        base = _base(self.model)
+        return base.get_decoder() if base.base_model is base else base.base_model
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """What a model is called with. Plain rows need no mask: no token sees the padding to its right."""
+        if batch.attention_mask.dim() == 2:
+            return {"input_ids": batch.input_ids}
+        mask = batch.attention_mask
+        if self.model.config._attn_implementation == "eager":
+            # There the mask is added to the scores.
+            dtype = self.head.weight.dtype
+            mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+        return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
 
     def _from_logits(self, batch: Batch, reference: Reference | None, kl: bool, top: bool) -> Scores:
         theirs = None
@@ -174,12 +190,6 @@ class Scorer(nn.Module):
         )
 
 
-def _inputs(batch: Batch, config: Any) -> dict[str, Any]:
-    """What a model is called with. Rows that are plain need no mask: nothing sees the padding that is to its right."""
-    if batch.attention_mask.dim() == 2:
-        return {"input_ids": batch.input_ids}
-    mask = batch.attention_mask
-    if config._attn_implementation == "eager":
-        # There masks are added to scores.
-        mask = torch.zeros_like(mask, dtype=config.dtype).masked_fill_(~mask, torch.finfo(config.dtype).min)
-    return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
+def _base(model: Any) -> Any:
+    """The Hugging Face model, without what peft puts around it."""
+    return model.get_base_model() if lora.is_adapted(model) else model

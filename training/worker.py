@@ -25,6 +25,7 @@ from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
+from training.families import longest, probe
 from training.held_out import Evaluation, HeldOut
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
@@ -111,6 +112,7 @@ class Run:
         torch.manual_seed(self.config.seed)
         model, self._keeper = self._load(start)
         self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
@@ -214,7 +216,7 @@ class Run:
     ) -> tuple[Tensor, dict[str, float], float]:
         """The mean loss over this rank's pairs."""
         assert self.reference is not None
-        batch = collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False)
+        batch = collate_pairs(mine, self.tokenizer.pad_token_id or 0, self.family.shared)
         said = self.reference.of(batch, mine, self.engine.module)
         batch = on(batch, self.engine.device)
         scores = self.engine(batch, said.source, kl=config.loss != "dpo")
@@ -235,14 +237,19 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._facts()},
+            facts={
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._model_facts(),
+            },
         )
 
-    def _facts(self) -> dict[str, Any]:
-        """What there is to say of the reference and of the adapter."""
+    def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        facts = {} if self.reference is None else self.reference.facts
-        return facts | ({"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {})
+        held_to = {} if self.reference is None else self.reference.facts
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **held_to, **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
