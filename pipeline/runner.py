@@ -153,7 +153,7 @@ def for_each(items: Sequence[Any], function: Callable[[Any], dict[str, Any]], re
     import ray
 
     cluster.data_context()
-    # Neither `range` nor `from_arrow`: they ask tasks for blocks or their metadata, and Ray starts more workers for those.
+    # Neither `range` nor `from_arrow`: they ask tasks for blocks or metadata, for which Ray starts more workers.
     numbers = [{"id": number} for number in range(len(items))]
     dataset = ray.data.from_items(numbers, override_num_blocks=len(items)).map_batches(
         _Call(list(items), function),
