@@ -118,7 +118,7 @@ class PreferenceConfig(ModelConfig):
         gt=0,
         exclude_if=lambda value: value == CACHE_LIMIT,
         description="The most that the run's cached reference may take on disk, such as `500 MB`. An answer token "
-        "takes 4 bytes; with a KL a weighted token takes a hidden state (with lora: one in fp32).",
+        "takes 4 bytes; with a KL a weighted token takes as much as a hidden state.",
     )
 
 

@@ -59,7 +59,9 @@ def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Refere
     choice = choose(config, kl, pairs, model_size(origin.start.model, config.dtype), where)
     if choice.form is not None:
         try:
-            return Cached(cached(origin, choice.form, pairs), origin.device)
+            cache = cached(origin, choice.form, pairs)
+            apart = choice.form == "hidden" and config.lora is None
+            return Cached(cache, origin.device, _head_of(cache, origin.device) if apart else None)
         except Unfit as unfit:
             choice = refused(config, str(unfit), where)
     facts = {"reference": "live", **({"reference_note": choice.note} if choice.note else {})}
@@ -93,11 +95,11 @@ class Live:
 class Cached:
     """A reference that was run before."""
 
-    def __init__(self, cache: ReferenceCache, device: torch.device) -> None:
+    def __init__(self, cache: ReferenceCache, device: torch.device, head: HeadWeights | None) -> None:
         self.facts = {"reference": "cached", "reference_key": cache.directory.name, "reference_form": cache.form}
         self._cache = cache
         self._device = device
-        self._head = self._whole_head() if cache.form == "hidden" else None
+        self._head = head
 
     def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
         kept = Kept(*(None if part is None else part.to(self._device) for part in look_up(self._cache, batch, pairs)))
@@ -105,12 +107,13 @@ class Cached:
             return Said(None, kept.logps)
         if kept.entropy is not None:
             return Said(ShortForm(kept.states, kept.entropy), kept.logps)
-        assert self._head is not None
-        return Said(CachedHidden(kept.states, self._head._replace(cap=policy.head.cap)), kept.logps)
+        head = None if self._head is None else self._head._replace(cap=policy.head.cap)
+        return Said(CachedHidden(kept.states, head), kept.logps)
 
-    def _whole_head(self) -> HeadWeights:
-        weight, bias = self._cache.head()
-        return HeadWeights(weight.to(self._device), None if bias is None else bias.to(self._device))
+
+def _head_of(cache: ReferenceCache, device: torch.device) -> HeadWeights:
+    weight, bias = cache.head()
+    return HeadWeights(weight.to(device), None if bias is None else bias.to(device))
 
 
 def look_up(cache: ReferenceCache, batch: Batch, pairs: Sequence[PairExample]) -> Kept:

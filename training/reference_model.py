@@ -79,7 +79,7 @@ def looking(frozen: Frozen, form: Form, pad: int, device: torch.device) -> Look:
         if form == "hidden":
             logps = frozen.scorer.head(hidden, batch.targets).logps
             return Kept(offsets, logps[batch.scored], hidden[batch.scored])
-        found = summarise(hidden * frozen.scorer.head.scale, batch.targets, *frozen.head[:2])
+        found = summarise(hidden, batch.targets, *frozen.head[:2])
         return Kept(offsets, *(column[batch.scored] for column in (found.logps, found.expectation, found.entropy)))
 
     return look

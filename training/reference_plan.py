@@ -38,7 +38,9 @@ def choose(config: PreferenceConfig, kl: bool, pairs: Sequence[PairExample], siz
     """
     if config.reference == "live":
         return Choice(None)
-    form: Form = ("hidden" if config.lora is None else "short") if kl else "logps"
+    # The short form wants logits of more precision than bf16: see there.
+    short = config.lora is not None and config.dtype == "fp32"
+    form: Form = ("short" if short else "hidden") if kl else "logps"
     tokens = positions(pairs, form)
     wanted = ByteSize(size.bytes_of(form, tokens))
     if wanted <= config.cache_limit:

@@ -18,6 +18,7 @@ from training import lora
 from training.batches import Batch
 from training.head import HeadWeights, Predictions, predict
 from training.logps import position_kl, token_logps
+from training.short_form import short_kl
 
 
 class Scores(NamedTuple):
@@ -48,17 +49,17 @@ class LiveReference:
 
 @dataclass(frozen=True)
 class CachedHidden:
-    """The reference's hidden states at the N predictions, [N, D], and its head."""
+    """The reference's hidden states at the N predictions, [N, D], and its head; None where both models share one."""
 
     hidden: Tensor
-    head: HeadWeights
+    head: HeadWeights | None
 
 
 @dataclass(frozen=True)
 class ShortForm:
     """``e = W' p_r`` [N, D] and the entropy of p_r [N], in fp32: all that KL needs where both models share their head.
 
-    With z = W h and a head without bias and cap, sum_v p_r(v) z(v) is h e, and so KL = lse(W h) - h e - H(p_r).
+    KL = lse(W h) - h e - H(p_r): see `training.short_form`.
     """
 
     e: Tensor
@@ -80,7 +81,6 @@ class Head(nn.Module):
         self.weight = layer.weight
         self.bias = getattr(layer, "bias", None)
         self.cap = getattr(config, "final_logit_softcapping", None)
-        self.scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
 
     def weights(self) -> HeadWeights:
         return HeadWeights(self.weight, self.bias, self.cap)
@@ -91,7 +91,7 @@ class Head(nn.Module):
         """`training.head.predict` with this head; a reference without a head has this one."""
         if reference is not None:
             reference = reference[0], reference[1] or self.weights()
-        return predict(hidden * self.scale if self.scale != 1 else hidden, self.weights(), targets, reference, **asked)
+        return predict(hidden, self.weights(), targets, reference, **asked)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """The model's own layer does."""
@@ -113,7 +113,10 @@ class Scorer(nn.Module):
         self.model = model
         self.plain = False
         base = _base(model)
-        self.head = Head(base.get_output_embeddings(), base.config.get_text_config())
+        config = base.config.get_text_config()
+        self.head = Head(base.get_output_embeddings(), config)
+        # Cohere multiplies its logits, Granite divides them: hidden states can be scaled as well.
+        self._scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
 
     def forward(self, batch: Batch, reference: Reference | None = None, kl: bool = False, top: bool = False) -> Scores:
         """The scores of a batch; the gradient reaches this model alone, never the reference.
@@ -141,16 +144,16 @@ class Scorer(nn.Module):
         hidden = self.hidden(batch)
         found = self.head(hidden, batch.targets, theirs, top=top)
         if isinstance(reference, ShortForm) and kl:
-            crossed = (hidden * self.head.scale).to(found.lse.dtype).mul(reference.e).sum(1)
-            found = found._replace(kl=found.lse - crossed - reference.entropy)
+            found = found._replace(kl=short_kl(found.lse, hidden, reference.e, reference.entropy))
         if theirs is not None:
             their_logps = found.reference
         return Scores(found.logps, found.kl if kl else None, their_logps, found.top)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """The hidden states that predict the N tokens, after the final norm: [N, D]."""
+        """The hidden states that predict the N tokens, as the head takes them, after the final norm: [N, D]."""
         states = self.trunk(**self._inputs(batch), use_cache=False).last_hidden_state
-        return states.flatten(0, 1).index_select(0, batch.index)
+        chosen = states.flatten(0, 1).index_select(0, batch.index)
+        return chosen if self._scale == 1 else chosen * self._scale
 
     def logits(self, batch: Batch) -> Tensor:
         """The model's own logits that predict the N tokens, [N, V], out of those of all [R, T, V]."""

@@ -15,7 +15,9 @@ W^T p - e with respect to h, which is W^T (p - p_r): the direct formula's. Putti
 c = lse(W h_r + b) - h_r . e, and so it is computed here: by the very operations of the KL, whose rounding then cancels
 where the policy still is the reference. Without a bias c is the entropy.
 
-It does not hold where logits are capped or scaled after the head, where the head trains, or where it was resized.
+It does not hold where logits are capped, where the head trains, or where it was resized. And where logits are rounded to
+bf16, the rounding of lse(z) stays, which the definition cancels between z_r and z: with random numbers, V = 32,000 and a
+KL of 0.004, the root mean square error was 0.026 a position, against 0.002. Training takes the definition there.
 """
 
 from __future__ import annotations
@@ -25,8 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**26
-"""Logits worked on at once, as in `training.logps`."""
+from training.head import CHUNK_ELEMENTS
 
 
 class Summary(NamedTuple):
@@ -56,9 +57,9 @@ def summarise(
         bias: the head's, [V].
         chunk_elements: logits worked on at once.
     """
-    size = max(1, chunk_elements // weight.shape[0])
-    head = (_exact(weight), None if bias is None else _exact(bias))
-    parts = [_summary(*part, *head) for part in zip(hidden.split(size), targets.split(size), strict=True)]
+    size, exact = max(1, chunk_elements // len(weight)), _exact(weight)
+    chunks = zip(hidden.split(size), targets.split(size), strict=True)
+    parts = [_summary(*chunk, weight, bias, exact) for chunk in chunks]
     return Summary(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -77,11 +78,14 @@ def short_kl(lse: Tensor, hidden: Tensor, expectation: Tensor, entropy: Tensor) 
     return lse - (_exact(hidden) * expectation).sum(-1) - entropy
 
 
-def _summary(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Summary:
-    logits = torch.nn.functional.linear(_exact(hidden), weight, bias)
+def _summary(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, exact: Tensor) -> Summary:
+    # Rounded as the policy's logits are, in the precision of the model: see `training.head`.
+    logits = _exact(hidden @ weight.t())
+    if bias is not None:
+        logits += bias
     lse = logits.logsumexp(-1)
     logps = logits.gather(1, targets.unsqueeze(1)).squeeze(1) - lse
-    expectation = (logits - lse.unsqueeze(1)).exp() @ weight
+    expectation = (logits - lse.unsqueeze(1)).exp() @ exact
     nothing = torch.zeros_like(lse)
     return Summary(expectation, short_kl(lse, hidden, expectation, nothing), logps)
 

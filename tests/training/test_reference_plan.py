@@ -32,6 +32,7 @@ def config(**changes: Any) -> PreferenceConfig:
         ({"lora": {}}, False, "logps"),
         ({}, True, "hidden"),
         ({"lora": {}}, True, "short"),
+        ({"lora": {}, "dtype": "bf16"}, True, "hidden"),
         ({"reference": "live"}, True, None),
         ({"reference": "live"}, False, None),
         ({"reference": "cached"}, True, "hidden"),
