@@ -15,9 +15,9 @@ W^T p - e with respect to h, which is W^T (p - p_r): the direct formula's. Putti
 c = lse(W h_r + b) - h_r . e, and so it is computed here: by the very operations of the KL, whose rounding then cancels
 where the policy still is the reference. Without a bias c is the entropy.
 
-It does not hold where logits are capped, where the head trains, or where it was resized. And where logits are rounded to
-bf16, the rounding of lse(z) stays, which the definition cancels between z_r and z: with random numbers, V = 32,000 and a
-KL of 0.004, the root mean square error was 0.026 a position, against 0.002. Training takes the definition there.
+It does not hold where logits are capped, where the head trains, or where it was resized. Where logits are rounded to
+bf16, the rounding of lse(z) stays in it, which the definition cancels between z_r and z: with random numbers, V = 32000
+and a KL of 0.004, its root mean square error was 0.026 a position, against 0.002. Training takes the definition there.
 """
 
 from __future__ import annotations
