@@ -171,7 +171,7 @@ class Annotate(NodeKind):
 
     name = "annotate"
     product = "rows"
-    version = 3
+    version = 4
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:

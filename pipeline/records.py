@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
@@ -173,7 +174,10 @@ class CorruptionRecord(_Record):
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRecord(_Record):
-    """A preference pair. Chosen spans mark what is good, rejected spans what is bad."""
+    """A preference pair. Chosen spans mark what is good, rejected spans what is bad.
+
+    `weight` is what the pair's loss is multiplied by in training: finite, and not negative.
+    """
 
     NESTED: ClassVar[dict[str, type]] = {"chosen_spans": Span, "rejected_spans": Span}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
@@ -185,6 +189,7 @@ class PreferenceRecord(_Record):
             ("chosen_spans", pa.list_(SPAN)),
             ("rejected_spans", pa.list_(SPAN)),
             ("provenance", pa.string()),
+            ("weight", pa.float64()),
         ]
     )
 
@@ -195,8 +200,11 @@ class PreferenceRecord(_Record):
     chosen_spans: tuple[Span, ...] = ()
     rejected_spans: tuple[Span, ...] = ()
     provenance: str = ""
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"record {self.id}: its weight is {self.weight}, and a weight is finite and not negative")
         for side, text, marked in (
             ("chosen", self.chosen, self.chosen_spans),
             ("rejected", self.rejected, self.rejected_spans),

@@ -126,7 +126,7 @@ def _check_length(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int)
     """Refuse rows for which a model has no positions, which it would say in the middle of the run, and in riddles."""
     config = scorer.model.config.get_text_config()
     known = getattr(config, "max_position_embeddings", None)
-    if known is None or tokens <= known:
+    if known is None or tokens - 1 <= known:  # The last token is predicted, not run.
         return
     ids = (1,) * tokens
     row = on(collate([Example("longest", ids, (*[0.0] * (tokens - 1), 1.0), 1)], 0), scorer.head.weight.device)

@@ -20,7 +20,7 @@ from training.reference_cache import Kept, ReferenceCache
 from training.reference_making import Origin, Unfit, cached
 from training.reference_model import Frozen
 from training.reference_plan import choose, model_size, refused
-from training.scoring import CachedHidden, LiveReference, Scorer, ShortForm
+from training.scoring import CachedHidden, LiveReference, Scorer, Scores, ShortForm
 from training.scoring import Reference as Source
 from training.tokens import PairExample
 
@@ -36,24 +36,36 @@ class Said(NamedTuple):
     source: Source | None = None
     logps: Tensor | None = None
 
+    def logps_or(self, scores: Scores) -> Tensor | None:
+        """The reference's log-probs [N]: known already, or found along with the scores of the policy."""
+        return scores.reference if self.logps is None else self.logps
+
 
 class Reference(Protocol):
     """The reference of one run on one rank; `facts` is what the run's manifest says of it."""
 
     facts: dict[str, Any]
 
-    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
-        """What it says of a batch (on the CPU) of these pairs, on the policy's device."""
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
+        """What it says of a batch, on the device of the policy.
+
+        Args:
+            batch: of the answers of these pairs, chosen ones first, on the CPU.
+            pairs: B pairs of the run.
+            policy: what is compared with it.
+            kl: whether the KL is wanted.
+        """
         ...
 
 
 def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Reference:
-    """The reference of a run, computed and kept where its config says so. All ranks call this, before the policy is.
+    """The reference of a run, computed and kept where its config says so. All ranks call this before the policy is
+    loaded.
 
     Args:
         origin: where it comes from.
-        pairs: all those that the run trains on, on every rank.
-        kl: whether the loss needs a KL.
+        pairs: all that it will be asked about, on every rank.
+        kl: whether a KL will be wanted.
     """
     config, where = origin.config, f"node {origin.work.name}"
     choice = choose(config, kl, pairs, model_size(origin.start.model, config.dtype), where)
@@ -64,32 +76,55 @@ def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Refere
             return Cached(cache, origin.device, _head_of(cache, origin.device) if apart else None)
         except Unfit as unfit:
             choice = refused(config, str(unfit), where)
-    facts = {"reference": "live", **({"reference_note": choice.note} if choice.note else {})}
     if config.lora is not None:
-        return Live(facts, kl, None)
-    return Live(facts, kl, Frozen(origin.load, config, origin.device, longest(pairs)))
+        return Live(note=choice.note)
+    frozen = Frozen(origin.load, config, origin.device, longest(pairs))
+    return InParts(frozen, choice.note) if frozen.sharded else Live(frozen.scorer, choice.note)
+
+
+def for_measuring(origin: Origin, pairs: Sequence[PairExample], held_to: Reference | None) -> Reference:
+    """The reference that a run is measured against on held-out pairs, with a KL. All ranks call this, likewise.
+
+    A reference that is run anyway serves, and so does a LoRA policy, which has its own within it.
+    """
+    if isinstance(held_to, Live | InParts):
+        return held_to
+    return Live() if origin.config.lora is not None else prepare(origin, pairs, kl=True)
 
 
 class Live:
-    """A reference that is run at every step: a frozen copy, or the policy itself with its adapter switched."""
+    """A reference that is run at every step: a frozen copy, or else the policy itself with its adapter switched."""
 
-    def __init__(self, facts: dict[str, Any], kl: bool, frozen: Frozen | None) -> None:
-        self.facts = facts
-        self._kl = kl
+    def __init__(self, scorer: Scorer | None = None, note: str = "") -> None:
+        self.facts = _live_facts(note)
+        self._scorer = scorer
+
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
+        return Said(LiveReference(self._scorer or policy))
+
+
+class InParts:
+    """A frozen copy that is run at every step, and of which each rank holds a part.
+
+    Its hidden states are found apart: the policy's pass would not gather what the reference's head lacks on a rank. So
+    every rank has the whole head.
+    """
+
+    def __init__(self, frozen: Frozen, note: str = "") -> None:
+        self.facts = _live_facts(note)
         self._frozen = frozen
 
-    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
-        frozen = self._frozen
-        if frozen is None:
-            return Said(LiveReference(policy))
-        if not frozen.sharded or frozen.scorer.plain:
-            return Said(LiveReference(frozen.scorer))
-        # The policy's pass could not gather what the reference's head lacks on this rank: it gets the whole head.
-        with torch.no_grad():
-            there = on(batch, frozen.head.weight.device)
-            if self._kl:
-                return Said(CachedHidden(frozen.scorer.hidden(there), frozen.head))
-            return Said(None, frozen.scorer(there).logps)
+    @torch.no_grad()
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
+        scorer, head = self._frozen.scorer, self._frozen.head
+        if scorer.plain:
+            return Said(LiveReference(scorer))
+        there = on(batch, head.weight.device)
+        return Said(CachedHidden(scorer.hidden(there), head)) if kl else Said(None, scorer(there).logps)
+
+
+def _live_facts(note: str) -> dict[str, Any]:
+    return {"reference": "live", **({"reference_note": note} if note else {})}
 
 
 class Cached:
@@ -101,7 +136,8 @@ class Cached:
         self._device = device
         self._head = head
 
-    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer) -> Said:
+    def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
+        assert not kl or self._cache.form != "logps", "a KL takes more than log-probs"
         kept = Kept(*(None if part is None else part.to(self._device) for part in look_up(self._cache, batch, pairs)))
         if kept.states is None:
             return Said(None, kept.logps)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipeline.contract import Work
+from pipeline.contract import Source, Work
 from pipeline.store import MANIFEST, Manifest, Store, commit, read_manifest
 from training import ranks
 from training.examples import pair_examples
@@ -47,13 +47,15 @@ class Origin:
 
     Attributes:
         work: the preference run.
-        start: what it starts from.
+        rows: the data that the pairs come from, and how many rows of it are taken.
+        start: what the run starts from.
         tokenizer: the start's.
         device: of this rank.
         load: loads the model as the policy starts.
     """
 
     work: Work
+    rows: tuple[Source, int | None]
     start: Start
     tokenizer: Any
     device: torch.device
@@ -69,7 +71,7 @@ class Origin:
         return self.tokenizer.pad_token_id or 0
 
     def identity(self) -> dict[str, Any]:
-        return identity(self.work, self.start, self.tokenizer)
+        return identity(self.work, self.rows, self.start, self.tokenizer)
 
 
 def cached(origin: Origin, form: Form, pairs: Sequence[PairExample]) -> ReferenceCache:
@@ -116,7 +118,7 @@ def _make(origin: Origin, form: Form, pairs: Sequence[PairExample], directory: P
 def _all_pairs(origin: Origin) -> Sequence[PairExample]:
     """Every pair of the data that can be trained on, whatever carries weight in this run."""
     everything = origin.config.model_copy(update={"mask": "response"})
-    return pair_examples(origin.tokenizer, origin.work.source("data"), everything)[0]
+    return pair_examples(origin.tokenizer, origin.rows[0], everything)[0]
 
 
 def _commit(origin: Origin, form: Form, pairs: Sequence[PairExample], directory: Path, started: float) -> None:
@@ -126,7 +128,7 @@ def _commit(origin: Origin, form: Form, pairs: Sequence[PairExample], directory:
         product=PRODUCT,
         key=directory.name,
         config={**origin.identity(), "form": form},
-        inputs=[source.as_input() for source in origin.work.sources if source.role in ("init", "data")],
+        inputs=[source.as_input() for source in (*origin.work.all_sources("init"), origin.rows[0])],
         rows={"in": len(pairs), "out": len(pairs), "rejected": 0},
         facts={"tokens": positions(pairs, form)},
         wall_seconds=round(time.time() - started, 3),

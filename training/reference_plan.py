@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ByteSize
 
-from pipeline.contract import Work
+from pipeline.contract import Source, Work
 from pipeline.failures import UserError
 from pipeline.store import content_key
 from training import engine
@@ -57,17 +57,24 @@ def refused(config: PreferenceConfig, why: str, where: str) -> Choice:
     raise UserError("config", f"{why}.", where, hint)
 
 
-def identity(work: Work, start: Start, tokenizer: Any) -> dict[str, Any]:
-    """What decides the tokens of a run's pairs, and what its reference says of them: most of a cache's key."""
+def identity(work: Work, rows: tuple[Source, int | None], start: Start, tokenizer: Any) -> dict[str, Any]:
+    """What decides the tokens of pairs, and what a run's reference says of them: most of a cache's key.
+
+    Args:
+        work: the run.
+        rows: the data that the pairs come from, and how many rows of it are taken.
+        start: what the run starts from.
+        tokenizer: the start's.
+    """
     config: PreferenceConfig = work.config
-    data = work.source("data")
+    data, limit = rows
     return {
         "model": _model(work, start),
         "dtype": config.dtype,
         # In bf16 DeepSpeed's shards have their rotary embeddings in bf16 too, which makes another model of them.
         "sharded": config.zero == 3 and config.dtype == "bf16",
         "data": [data.key, data.split],
-        "limit": config.limit,
+        "limit": limit,
         "tokenizer": tokenizer_hash(tokenizer),
         "tokens": config.model_dump(mode="json", include=TOKEN_FIELDS),
         "preference": work.version,

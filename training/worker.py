@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import pair_examples, sft_examples
 from training.families import longest, probe
-from training.held_out import Evaluation, HeldOut
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
-from training.reference import Reference
+from training.reference import Reference, Said
 from training.reference_making import Origin
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
@@ -107,22 +107,28 @@ class Run:
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        self.reference = self._reference(start)
+        self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
+        self.tuned = evaluation is not None
+        wanted = evaluation or evaluation_of(work)
+        self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
+        self.reference, self.measure = self._reference(start)
         # Now, so that dropout does not depend on whether the reference was run.
         torch.manual_seed(self.config.seed)
         model, self._keeper = self._load(start)
         self.engine = engines.initialize(model, self.config)
         self.family = probe(self.engine, self.engine.module, longest(self.examples))
-        self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
-        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
         done = checkpoint.load(self.engine, self.scratch)
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
+        if done == 0:
+            log.write(*self._evaluated(0))
         for step in range(done, len(self.order)):
-            log.write(self._step(step) | self._evaluated(step + 1))
+            figures = self._step(step)
+            measured, samples = self._evaluated(step + 1)
+            log.write(figures | measured, samples)
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
@@ -135,12 +141,18 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _reference(self, start: Start) -> Reference | None:
-        """What a preference run is held to, the model that it starts from."""
+    def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
+        """What a preference run is held to, the model that it starts from, in training and where it is measured."""
         if not isinstance(self.config, PreferenceConfig):
-            return None
-        origin = Origin(self.work, start, self.tokenizer, _device(), partial(self._load, start))
-        return reference.prepare(origin, self.examples, kl=self.config.loss != "dpo")
+            return None, None
+        rows = (self.work.source("data"), self.config.limit)
+        origin = Origin(self.work, rows, start, self.tokenizer, _device(), partial(self._load, start))
+        needs = self.config.objective
+        held_to = reference.prepare(origin, self.examples, kl=needs.kl) if needs.reference else None
+        if self.held_out is None or not self.held_out.data.paired:
+            return held_to, None
+        measured = replace(origin, rows=self.held_out.evaluation.rows)
+        return held_to, reference.for_measuring(measured, self.held_out.data.pairs, held_to)
 
     def _load(self, start: Start) -> tuple[Any, Any]:
         """The model as it starts, and what must be kept for as long as it is loaded."""
@@ -183,19 +195,21 @@ class Run:
             "seconds": round(time.perf_counter() - started, 4),
         }
 
-    def _evaluated(self, step: int) -> dict[str, float]:
-        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+    def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
-            return {}
-        from ray.train import report
+            return {}, []
+        found = self.held_out.figures(self.engine, self.measure)
+        figures = {"step": step, "total": len(self.order), **found}
+        if self.tuned:
+            from ray.train import report
 
-        figures = self.held_out.figures(self.engine)
-        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
-        return figures
+            report({**figures, "evaluation": self.held_out.due[step]})
+        return figures, self.held_out.samples(self.engine, step)
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
@@ -205,25 +219,35 @@ class Run:
         """
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
-        total = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine))).sum()
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
+        total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
         return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs."""
-        assert self.reference is not None
-        batch = collate_pairs(mine, self.tokenizer.pad_token_id or 0, self.family.shared)
-        said = self.reference.of(batch, mine, self.engine.module)
+        """The mean over the pairs of all ranks.
+
+        Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
+        """
+        needs, pad = config.objective, self.tokenizer.pad_token_id or 0
+        batch = collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels)
+        said = self.reference.of(batch, mine, self.engine.module, kl=needs.kl) if self.reference else Said()
         batch = on(batch, self.engine.device)
-        scores = self.engine(batch, said.source, kl=config.loss != "dpo")
-        reference_logps = scores.reference if said.logps is None else said.logps
-        chosen, rejected = sides(batch, len(mine), scores.logps, reference_logps, scores.kl)
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), batch.tokens
+        scores = self.engine(batch, said.source, kl=needs.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, said.logps_or(scores), scores.kl)
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
+        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
+        return loss, metrics(result, chosen, rejected), batch.tokens
+
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -242,8 +266,14 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
+                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
             },
         )
+
+    def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
+        assert self.held_out is not None
+        held_to = {} if self.measure is None else self.measure.facts
+        return {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
 
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model

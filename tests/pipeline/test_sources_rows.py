@@ -68,6 +68,51 @@ def test_a_preference_row_may_mark_one_side_only(tmp_path):
     assert (found.chosen_spans, found.rejected_spans) == ((), (Span(2, 3, "typo", "-", 0.5),))
 
 
+HH = {"chosen": "\n\nHuman: Add.\n\nAssistant: a + b", "rejected": "\n\nHuman: Add.\n\nAssistant: a - b"}
+LEVEL = {"prompt": "Add.", "winning_response": "a + b", "losing_response": "a - b"}
+OFFSETS = {**TRL, "spans": [{"start": 2, "end": 3}]}
+
+
+@pytest.mark.parametrize("row", [PREFERENCE, TRL, GRANULAR, PLURAL, LEVEL, OFFSETS, HH])
+def test_a_pair_of_any_format_may_have_a_weight(tmp_path, row):
+    assert only(tmp_path, {**row, "weight": 0.25}).weight == 0.25
+    assert [only(tmp_path, {**row, **none}).weight for none in ({}, {"weight": None})] == [1.0, 1.0]
+    assert only(tmp_path, {**row, "weight": 0}).weight == 0.0
+
+
+def test_a_row_s_weight_is_not_what_it_says(tmp_path):
+    """The id made of a row's content stays, so what is drawn for it stays too."""
+    assert only(tmp_path, {**TRL, "weight": 3}).id == only(tmp_path, TRL).id
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (-0.5, "field 'weight' is -0.5, and a weight is finite and not negative."),
+        (float("nan"), "field 'weight' is nan, and a weight is finite and not negative."),
+        (float("inf"), "field 'weight' is inf, and a weight is finite and not negative."),
+        (10**400, f"field 'weight' is {10**400}, and a weight is finite and not negative."),
+        ("1e999", "field 'weight' is inf, and a weight is finite and not negative."),
+        ("much", "field 'weight' should be a number but is text."),
+        (True, "field 'weight' should be a number but is true or false."),
+        ([1.0], "field 'weight' should be a number but is a list."),
+    ],
+)
+def test_a_weight_that_is_none_is_told(tmp_path, weight, said):
+    assert bad(tmp_path, {**TRL, "weight": weight}, good=TRL) == ("wrong-type", said)
+
+
+def test_a_misspelt_weight_is_told_where_the_format_is_ours(tmp_path):
+    said = "there is no field 'weights': did you mean 'weight'?"
+    assert bad(tmp_path, {**PREFERENCE, "weights": 2}, good=PREFERENCE) == ("missing-field", said)
+
+
+def test_a_csv_file_has_weights_as_text(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("prompt,chosen,rejected,weight\nAdd.,a + b,a - b,0.25\nTake.,a - b,a + b,\n")
+    assert [record.weight for record in read(path)] == [0.25, 1.0]
+
+
 def test_the_flag_of_a_masked_region_names_the_side(tmp_path):
     good, bad_side = Span(2, 3, "unknown", "+"), Span(2, 3, "unknown", "-")
     correct = only(tmp_path, {**GRANULAR, "masked_region": [2, 3, 1]})

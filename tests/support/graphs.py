@@ -26,18 +26,24 @@ nodes:
 ARMS = ["dpo-response", "dpo-random", "tdpo2-response", "tdpo2-random"]
 
 
-def graph(folder, text=SMALL, *overrides):
+def written(folder, text):
     path = folder / "experiment.yaml"
-    path.write_text(text, encoding="utf-8")
-    return build(load(path, overrides))
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def graph(folder, text=SMALL, *overrides):
+    return build(load(written(folder, text), overrides))
 
 
 def refusal(folder, text, *overrides):
-    """(what, where within the file, hint) of the config error that a file gives."""
+    """(what, where within the file, hint) of the config error that a file, loaded and built, gives."""
     with pytest.raises(UserError) as caught:
         graph(folder, text, *overrides)
-    assert caught.value.kind == "config"
-    return caught.value.what, caught.value.where.replace(f"{folder / 'experiment.yaml'}", "FILE"), caught.value.hint
+    error = caught.value
+    assert error.kind == "config"
+    assert error.hint, f"no advice: {error}"
+    return error.what, error.where.replace(str(folder / "experiment.yaml"), "FILE"), error.hint
 
 
 def keys(folder, text=SMALL, *overrides):

@@ -97,7 +97,7 @@ class Bench:
 
     @property
     def kl(self) -> bool:
-        return self.origin.config.loss != "dpo"
+        return self.origin.config.objective.kl
 
     def reference(self) -> reference.Reference:
         return reference.prepare(self.origin, self.pairs, kl=self.kl)
@@ -145,15 +145,15 @@ def bench(
             return lora.go_on(whole, config.lora, adapter), None
         return lora.wrap(whole, config.lora, base="base", seed=0), None
 
-    origin = Origin(work, Start(str(model), str(model), adapter), tokenizer, CPU, load)
+    origin = Origin(work, (sources[1], config.limit), Start(str(model), str(model), adapter), tokenizer, CPU, load)
     return Bench(origin, pair_examples(tokenizer, sources[1], config)[0], loads)
 
 
 def scored(run: Bench, held_to: reference.Reference, policy: Scorer, batch: Batch, pairs: list[PairExample]) -> Any:
     """Log-probs of policy and reference, and the KL: [N] each."""
-    said = held_to.of(batch, pairs, policy)
+    said = held_to.of(batch, pairs, policy, kl=run.kl)
     scores = policy(batch, said.source, kl=run.kl)
-    return scores.logps, scores.reference if said.logps is None else said.logps, scores.kl
+    return scores.logps, said.logps_or(scores), scores.kl
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,16 @@ def test_cached_says_what_live_says(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"mask": "granular"}, {"loss": "tdpo1"}, {"loss": "tdpo2"}, {"loss": "tdpo2", "lora": {"rank": 4}}]
+    "changes",
+    [
+        {},
+        {"mask": "granular"},
+        {"loss": "cdpo"},
+        {"loss": "rdpo"},
+        {"loss": "tdpo1"},
+        {"loss": "tdpo2"},
+        {"loss": "tdpo2", "lora": {"rank": 4}},
+    ],
 )
 @pytest.mark.parametrize("how", ["cached", "live"])
 def test_a_policy_starts_at_its_reference(
@@ -201,10 +210,10 @@ def test_a_policy_starts_at_its_reference(
     """Without dropout the loss is ln 2, the KL nothing, and no answer rewarded."""
     run = bench(tmp_path, tokenizer, start, reference=how, **changes)
     held_to, policy = run.reference(), run.policy()
-    for batch, pairs in run.batches():
+    for batch, pairs in run.batches(cancel=run.origin.config.objective.cancels):
         mine, theirs, kl = scored(run, held_to, policy, batch, pairs)
         chosen, rejected = sides(batch, len(pairs), mine, theirs, kl)
-        result = preference_loss(run.origin.config.loss, chosen, rejected)
+        result = preference_loss(run.origin.config.loss, chosen, rejected, **run.origin.config.parameters)
         found = metrics(result, chosen, rejected)
         assert found["loss"] == pytest.approx(LN_2, abs=1e-6)
         assert found["rewards/margins"] == pytest.approx(0, abs=1e-6)
@@ -229,7 +238,8 @@ def gradients(run: Bench, held_to: reference.Reference) -> dict[str, Tensor]:
     policy = Scorer(disturb(run.origin.load()[0], 0.02, seed=1)).eval()
     batch, pairs = next(run.batches())
     chosen, rejected = sides(batch, len(pairs), *scored(run, held_to, policy, batch, pairs))
-    preference_loss(run.origin.config.loss, chosen, rejected).losses.mean().backward()
+    config = run.origin.config
+    preference_loss(config.loss, chosen, rejected, **config.parameters).losses.mean().backward()
     return {name: part.grad for name, part in policy.model.named_parameters() if part.grad is not None}
 
 

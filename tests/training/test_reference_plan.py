@@ -83,12 +83,16 @@ def work(changes: dict[str, Any] | None = None, init: str = "i", data: str = "d"
     )
 
 
+def named(run: Work, start: Start, tokenizer: Any) -> dict[str, Any]:
+    return identity(run, (run.source("data"), run.config.limit), start, tokenizer)
+
+
 WHOLE = Start("models/i", "models/i")
 
 
 def test_arms_and_trials_share_a_key(tokenizer: Any) -> None:
     """Loss, beta, alpha, learning rate, mask, seed, epochs, workers: nothing of it is the reference's."""
-    first = identity(work(), WHOLE, tokenizer)
+    first = named(work(), WHOLE, tokenizer)
     for changes in (
         {"loss": "tdpo2"},
         {"beta": 0.5},
@@ -100,23 +104,23 @@ def test_arms_and_trials_share_a_key(tokenizer: Any) -> None:
         {"lora": {"rank": 4}},
         {"cache_limit": "1 GB", "reference": "cached"},
     ):
-        assert identity(work(changes), WHOLE, tokenizer) == first, changes
+        assert named(work(changes), WHOLE, tokenizer) == first, changes
 
 
 def test_another_start_data_or_tokenisation_has_another_key(tokenizer: Any, tiny_directory: Path) -> None:
     others = [
-        identity(work(init="j"), WHOLE, tokenizer),
-        identity(work(data="e"), WHOLE, tokenizer),
-        identity(work(split="train"), WHOLE, tokenizer),
-        identity(work({"limit": 5}), WHOLE, tokenizer),
-        identity(work({"max_length": 64}), WHOLE, tokenizer),
-        identity(work({"dtype": "bf16"}), WHOLE, tokenizer),
-        identity(work({"dtype": "bf16", "zero": 3}), WHOLE, tokenizer),
-        identity(work(), replace(WHOLE, merged=True), tokenizer),
-        identity(work(), replace(WHOLE, adapter=Path("models/i")), tokenizer),
-        identity(work(), WHOLE, retemplated(tiny_directory)),
+        named(work(init="j"), WHOLE, tokenizer),
+        named(work(data="e"), WHOLE, tokenizer),
+        named(work(split="train"), WHOLE, tokenizer),
+        named(work({"limit": 5}), WHOLE, tokenizer),
+        named(work({"max_length": 64}), WHOLE, tokenizer),
+        named(work({"dtype": "bf16"}), WHOLE, tokenizer),
+        named(work({"dtype": "bf16", "zero": 3}), WHOLE, tokenizer),
+        named(work(), replace(WHOLE, merged=True), tokenizer),
+        named(work(), replace(WHOLE, adapter=Path("models/i")), tokenizer),
+        named(work(), WHOLE, retemplated(tiny_directory)),
     ]
-    keys = [cache_key(found, "logps", PAIRS) for found in (identity(work(), WHOLE, tokenizer), *others)]
+    keys = [cache_key(found, "logps", PAIRS) for found in (named(work(), WHOLE, tokenizer), *others)]
     assert len(set(keys)) == len(keys)
 
 
