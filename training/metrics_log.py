@@ -41,7 +41,7 @@ class MetricsLog:
         self.file.write(json.dumps(figures) + "\n")
         self.file.flush()
         for name, value in figures.items():
-            if name not in ("step", "total"):
+            if name not in ("step", "total") and not isinstance(value, str):
                 self.board.add_scalar(name, value, figures["step"])
 
     def close(self) -> None:

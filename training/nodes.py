@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -42,6 +42,30 @@ class LoraConfig(BaseModel):
         return targets
 
 
+OWNED = {
+    "train_batch_size": "batch_size",
+    "train_micro_batch_size_per_gpu": "accumulation or micro_tokens",
+    "gradient_accumulation_steps": "accumulation or micro_tokens",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "learning_rate and weight_decay",
+    "scheduler": "schedule and warmup_steps",
+    "bf16.enabled": "dtype",
+    "fp16": "dtype",
+    "amp": "dtype",
+    "torch_autocast": "dtype",
+    "zero_optimization.stage": "zero",
+    "zero_optimization.stage3_gather_16bit_weights_on_model_save": "the export of the model",
+    "zero_optimization.offload_optimizer.device": "offload",
+    "zero_optimization.offload_param.device": "offload",
+    "checkpoint": "the resume of a run",
+}
+"""Keys of DeepSpeed's configuration, with what decides them here."""
+
+
+def _has(values: Any, path: Sequence[str]) -> bool:
+    return not path or (isinstance(values, dict) and path[0] in values and _has(values[path[0]], path[1:]))
+
+
 class ModelConfig(NodeConfig):
     """What every training run says. Figures are per optimizer step over all workers."""
 
@@ -54,6 +78,14 @@ class ModelConfig(NodeConfig):
     epochs: float = Field(default=1.0, gt=0, description="Passes over the data; need not be whole.")
     batch_size: int = Field(default=16, gt=0, description="Rows (or pairs) per optimizer step, over all workers.")
     accumulation: int = Field(default=1, gt=0, description="Micro-batches each worker splits its part of a step into.")
+    micro_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="Instead of `accumulation`: the padded tokens of a forward pass, at most. Rows of like length go "
+        "together, and a step takes as many micro-batches as it needs; a longer row goes alone. The rows of a step "
+        "and its loss stay the same.",
+    )
     learning_rate: float = Field(gt=0, description="Peak learning rate of AdamW.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="How the learning rate goes down after the warmup: to zero, or not at all."
@@ -66,6 +98,24 @@ class ModelConfig(NodeConfig):
     workers: int = Field(default=2, gt=0, description="Training processes.")
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
+    offload: Literal["none", "optimizer", "all"] = Field(
+        default="none",
+        exclude_if=lambda value: value == "none",
+        description="What waits in CPU memory: the optimizer's states (from `zero: 1` on), or the weights too "
+        "(`zero: 3`). Slower, and room on the GPU.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="Keep each layer's input alone and compute the layer again in the backward pass: about a third "
+        "more work, and memory that grows far less with length.",
+    )
+    ds_config: dict[str, Any] = Field(
+        default={},
+        exclude_if=lambda value: not value,
+        description="More of DeepSpeed's own configuration, laid over what the other keys say, such as "
+        "`{zero_optimization: {overlap_comm: true}}`. What has a key here cannot be said there.",
+    )
     lora: LoraConfig | None = Field(
         default=None,
         # Left out of keys and manifests where there is none: a model without it is what it was before there was LoRA.
@@ -76,11 +126,30 @@ class ModelConfig(NodeConfig):
     checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
     resources: Resources = Field(default=Resources(), description="For each worker.")
 
+    @field_validator("ds_config")
+    @classmethod
+    def _not_ours(cls, ds_config: dict[str, Any]) -> dict[str, Any]:
+        for path, ours in OWNED.items():
+            if _has(ds_config, path.split(".")):
+                raise ValueError(f"{path} is decided by {ours}: say it there")
+        return ds_config
+
     @model_validator(mode="after")
     def _batch_divides(self) -> ModelConfig:
+        if self.micro_tokens is not None:
+            if self.accumulation != 1:
+                raise ValueError("micro_tokens decides how a step is split: leave accumulation out")
+            return self
         parts = self.workers * self.accumulation
         if self.batch_size % parts:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of workers x accumulation = {parts}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_offloaded(self) -> ModelConfig:
+        needed = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero < needed:
+            raise ValueError(f"offload: {self.offload} needs zero: {needed} or more, not {self.zero}")
         return self
 
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,10 @@ from training.held_out import Evaluation, HeldOut
 from training.logps import Positions, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
+from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
 from training.start import Start, prepare
+from training.tally import Share, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -72,30 +73,6 @@ def _device() -> torch.device:
     return get_device()
 
 
-@dataclass
-class Tally:
-    """Sums over one optimizer step on this rank: every figure times its rows, the rows, and tokens without padding."""
-
-    figures: dict[str, float]
-    rows: float = 0.0
-    tokens: float = 0.0
-
-    def add(self, figures: dict[str, float], rows: int, tokens: float) -> None:
-        for name, value in figures.items():
-            self.figures[name] = self.figures.get(name, 0.0) + value * rows
-        self.rows += rows
-        self.tokens += tokens
-
-    def reduced(self) -> tuple[dict[str, float], float]:
-        """Means over all rows of the step, and its tokens, over all ranks."""
-        names = sorted(self.figures)
-        figures = [self.figures[name] for name in names]
-        values = torch.tensor([*figures, self.rows, self.tokens], dtype=torch.float64, device=_device())
-        distributed.all_reduce(values)
-        *sums, rows, tokens = values.tolist()
-        return {name: total / rows for name, total in zip(names, sums, strict=True)}, tokens
-
-
 class Run:
     """One model in training, on one rank."""
 
@@ -113,6 +90,8 @@ class Run:
         self.examples, self.skipped = self._examples()
         self.reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.gradient_checkpointing:
+            engines.checkpoint_layers(model)
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
@@ -159,27 +138,38 @@ class Run:
         """One optimizer step over this rank's rows of the batch."""
         started = time.perf_counter()
         rows = [self.examples[index] for index in self.order[step]]
+        where = f"node {self.work.name}, step {step + 1}"
         rate = learning_rate(self.config, step, len(self.order))
         engines.set_learning_rate(self.engine, rate)
-        tally = Tally({})
-        mine = rows[self.rank :: self.world]
-        for part in range(self.config.accumulation):
-            loss, figures, tokens = self._loss(mine[part :: self.config.accumulation], rows)
-            tally.add(figures, len(mine[part :: self.config.accumulation]), tokens)
-            self.engine.backward(loss)
-            self.engine.step()
-        figures, tokens = tally.reduced()
-        _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
-        norm = self.engine.get_global_grad_norm()
+        tally = Tally(len(rows), self.engine.device)
+        parts = self._split(rows)
+        for number, part in enumerate(parts):
+            share = self._loss([rows[place] for place in part.rows], rows)
+            if part.counts:
+                tally.add(part.rows, share)
+            # DeepSpeed averages over ranks what is to be added up.
+            loss = share.loss * (self.world if part.counts else 0)
+            engines.backward(self.engine, loss, last=number == len(parts) - 1)
+        figures, losses, tokens = tally.reduced()
+        refuse_bad_losses(losses, rows, where)
+        norm = engines.step(self.engine, self.config)
+        refuse_bad_norm(norm, rows, where)
         return {
             "step": step + 1,
             "total": len(self.order),
             **figures,
             "learning_rate": rate,
-            **({} if norm is None else {"grad_norm": float(norm)}),
-            "tokens": int(tokens),
+            "grad_norm": norm,
+            "tokens": tokens,
+            "rows": order_mark(rows),
             "seconds": round(time.perf_counter() - started, 4),
         }
+
+    def _split(self, rows: Sequence[Any]) -> list[MicroBatch]:
+        """This rank's micro-batches of a step."""
+        if self.config.micro_tokens is None:
+            return in_parts(len(rows), self.world, self.config.accumulation)[self.rank]
+        return in_budget([row_length(row) for row in rows], self.world, self.config.micro_tokens)[self.rank]
 
     def _evaluated(self, step: int) -> dict[str, float]:
         """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
@@ -191,36 +181,34 @@ class Run:
         report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
         return figures
 
-    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Share:
+        """What a micro-batch adds to the loss of the step's rows."""
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
-    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
-        """The token mean over the whole batch of all ranks, exact without communication.
-
-        DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
-        """
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Share:
+        """The token mean over the whole batch of all ranks, exact without communication."""
         batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
         positions = shift(batch.input_ids, batch.weights)
         logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        total = sft(weighted_sums(logps, positions.weights, positions.row, len(mine))).sum()
-        mean = total / sum(sum(example.weights) for example in rows)
-        figure = float(mean.detach()) * len(rows) / len(mine)
-        loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, float(batch.attention_mask.sum())
+        losses = sft(weighted_sums(logps, positions.weights, positions.row, len(mine)))
+        loss = losses.sum() / sum(sum(example.weights) for example in rows)
+        figure = float(loss.detach()) * len(rows) / len(mine)
+        return Share(loss, losses, {"loss": figure}, float(batch.attention_mask.sum()))
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
-    ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
+    ) -> Share:
+        """The mean loss over the step's pairs: chosen and rejected rows go through the model as one batch."""
         batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
         positions = shift(batch.input_ids, batch.weights)
         reference = self._reference_logits(batch, positions)
         policy = self._logits(self.engine, batch, positions)
         chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+        figures = metrics(result, chosen, rejected)
+        return Share(result.losses.sum() / len(rows), result.losses, figures, float(batch.attention_mask.sum()))
 
     @torch.no_grad()
     def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
@@ -270,10 +258,3 @@ def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
         "constant": lambda share: 1.0,
     }
     return config.learning_rate * factors[config.schedule](share)
-
-
-def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) -> None:
-    if not math.isfinite(loss):
-        ids = ", ".join(row.id for row in rows)
-        hint = "Lower learning_rate, or look at those rows."
-        raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)
