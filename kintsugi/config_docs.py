@@ -68,14 +68,14 @@ keys and the inputs' artifacts. {unkeyed} do not count: they never change a resu
 
 def text() -> str:
     """The whole page."""
-    unkeyed = " and ".join(f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
+    *unkeyed, last_unkeyed = (f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
     listed = "".join(
         f"| [`{kind.name}`](#{kind.name}) | {_purpose(kind)} | {kind.product} |\n" for kind in KINDS.values()
     )
     return (
         TOP
         + table(Head)
-        + NODES.replace("{unkeyed}", unkeyed)
+        + NODES.replace("{unkeyed}", f"{', '.join(unkeyed)} and {last_unkeyed}")
         + "| kind | what it does | gives |\n|---|---|---|\n"
         + listed
         + "\n### Every kind\n\n"

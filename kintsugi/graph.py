@@ -14,7 +14,7 @@ from pipeline.contract import KEYED, NodeConfig, NodeKind, Reference
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
 
-UNKEYED = {"kind", "resources", "checkpoint_every"}
+UNKEYED = {"kind", "resources", "checkpoint_every", "min_workers"}
 """Fields that never change a result."""
 
 EXPANDING = ("matrix", "arms")

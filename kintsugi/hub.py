@@ -186,7 +186,7 @@ def _upstream(artifact: Artifact, manifest: Manifest, name: str) -> Iterator[tup
 
 def _settings(manifest: Manifest) -> str:
     """The configuration in a line, without what never changes a result. Of paths only the last part is told."""
-    left_out = ("kind", "resources", "checkpoint_every", *(item.role for item in manifest.inputs))
+    left_out = ("kind", "resources", "checkpoint_every", "min_workers", *(item.role for item in manifest.inputs))
     kept = {key: value for key, value in manifest.config.items() if key not in left_out and value not in (None, [], {})}
     if "origin" in kept:
         kept["origin"] = Path(str(kept["origin"])).name

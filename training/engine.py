@@ -85,13 +85,17 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
     from pydantic import ValidationError
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay)
+    # DeepSpeed may take a step without gradients to allocate the optimizer's states: at rate 0 it decays no weight, and
+    # what it counted is forgotten. The rate is set before every step.
+    optimizer = torch.optim.AdamW(trained, lr=0.0, betas=ADAM_BETAS, weight_decay=config.weight_decay)
     try:
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
     except ValidationError as error:
         fault = error.errors()[0]
         what = f"DeepSpeed refuses {'.'.join(map(str, fault['loc']))}: {fault['msg']}."
         raise UserError("config", what, "ds_config", "See https://www.deepspeed.ai/docs/config-json/.") from None
+    if config.zero == 0:
+        optimizer.state.clear()
     return engine
 
 

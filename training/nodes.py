@@ -96,6 +96,14 @@ class ModelConfig(NodeConfig):
     max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer; longer rows are left out.")
     max_skipped: float = Field(default=0.05, ge=0, le=1, description="Share of left-out rows that is put up with.")
     workers: int = Field(default=2, gt=0, description="Training processes.")
+    min_workers: int | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="Where there is no room for all workers, start with as few as this, or go on with them when a node "
+        "is lost: from the last checkpoint, with the same rows in every step, losses equal but for rounding. By "
+        "default a run waits for all.",
+    )
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
     offload: Literal["none", "optimizer", "all"] = Field(
@@ -146,6 +154,12 @@ class ModelConfig(NodeConfig):
         return self
 
     @model_validator(mode="after")
+    def _no_fewer_than_all(self) -> ModelConfig:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than workers, {self.workers}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_offloaded(self) -> ModelConfig:
         needed = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
         if self.zero < needed:
@@ -183,7 +197,7 @@ class _ModelKind(NodeKind):
 
     def group(self, config: ModelConfig) -> Hashable:
         """Models that want the same workers train one after another in one group."""
-        return ("train", config.workers, config.resources.cpus, config.resources.gpus)
+        return ("train", config.workers, config.min_workers, config.resources.cpus, config.resources.gpus)
 
     def outside(self, config: ModelConfig, inside: frozenset[str]) -> dict[str, str]:
         if config.lora is not None and config.init == TINY and "init" not in inside:

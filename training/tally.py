@@ -71,11 +71,8 @@ def refuse_bad_norm(norm: float, rows: Sequence[Any], where: str) -> None:
     """Raise where the gradient's norm is NaN or infinite though every loss is a number, and name the step's rows."""
     if math.isfinite(norm):
         return
-    named = ", ".join(row.id for row in rows[:SHOWN])
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    what = (
-        f"the gradient's norm is {norm} on rows {named}{more}, whose losses are numbers. Nothing of this step is kept."
-    )
+    named = _named([row.id for row in rows])
+    what = f"the gradient's norm is {norm} on rows {named}, whose losses are numbers. Nothing of this step is kept."
     raise UserError("run", what, where, "Lower learning_rate or max_length, or train in fp32.")
 
 

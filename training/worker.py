@@ -162,6 +162,7 @@ class Run:
             "grad_norm": norm,
             "tokens": tokens,
             "rows": order_mark(rows),
+            **({} if self.config.min_workers is None else {"workers": self.world}),
             "seconds": round(time.perf_counter() - started, 4),
         }
 

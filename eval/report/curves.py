@@ -13,7 +13,7 @@ POINTS = 160
 DIGITS = 4
 ORDER = ("loss", "rewards/margins", "rewards/accuracies", "rewards/chosen", "rewards/rejected", "kl/chosen",
          "kl/rejected", "logps/chosen", "logps/rejected", "learning_rate", "grad_norm")  # fmt: skip
-NOT_DRAWN = frozenset({"step", "total", "tokens", "seconds"})
+NOT_DRAWN = frozenset({"step", "total", "tokens", "workers", "seconds"})
 STAGES = {"sft": "Supervised", "preference": "Preference"}
 
 
