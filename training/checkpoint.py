@@ -58,8 +58,8 @@ def save(engine: Any, directory: Path, step: int) -> None:
 def load(engine: Any, directory: Path) -> int:
     """Load the checkpoint that the pointer names and give its step; 0 where there is none.
 
-    Where other ranks wrote it, the optimizer's states are cut anew, and random states, which belong to ranks, begin anew.
-    Raises an environment error where files of the checkpoint are missing or cut off.
+    Where another number of ranks wrote it, the optimizer's states are cut anew, and random states, which belong to
+    ranks, begin anew. Raises an environment error where files of the checkpoint are missing or cut off.
     """
     pointer = last(directory)
     if distributed.get_rank() == 0:
