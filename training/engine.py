@@ -86,7 +86,7 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # DeepSpeed may take a step without gradients to allocate the optimizer's states: at rate 0 it decays no weight, and
-    # what it counted is forgotten. The rate is set before every step.
+    # what it counted is forgotten.
     optimizer = torch.optim.AdamW(trained, lr=0.0, betas=ADAM_BETAS, weight_decay=config.weight_decay)
     try:
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
@@ -96,6 +96,7 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
         raise UserError("config", what, "ds_config", "See https://www.deepspeed.ai/docs/config-json/.") from None
     if config.zero == 0:
         optimizer.state.clear()
+    set_learning_rate(engine, config.learning_rate)
     return engine
 
 
