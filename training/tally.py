@@ -16,11 +16,11 @@ SHOWN = 20
 """Row ids that an error names."""
 
 
-class Share(NamedTuple):
+class Contribution(NamedTuple):
     """What one micro-batch of B rows adds to a step.
 
     Attributes:
-        loss: a scalar, its share of the step's loss: the shares of all ranks and micro-batches add up to it.
+        loss: a scalar, its part of the step's loss: those of all ranks and micro-batches add up to it.
         losses: [B], the loss of each row by itself.
         figures: means over the B rows, by name.
         tokens: tokens that went through the model, without padding.
@@ -40,12 +40,12 @@ class Tally:
         self._tokens = 0.0
         self._losses = torch.zeros(rows, dtype=torch.float64, device=device)
 
-    def add(self, rows: Sequence[int], share: Share) -> None:
+    def add(self, rows: Sequence[int], found: Contribution) -> None:
         """Count a micro-batch, whose rows stand at these places of the step."""
-        for name, value in share.figures.items():
+        for name, value in found.figures.items():
             self._figures[name] = self._figures.get(name, 0.0) + value * len(rows)
-        self._tokens += share.tokens
-        self._losses[list(rows)] = share.losses.detach().to(self._losses)
+        self._tokens += found.tokens
+        self._losses[list(rows)] = found.losses.detach().to(self._losses)
 
     def reduced(self) -> tuple[dict[str, float], list[float], int]:
         """Over all ranks: means over the step's rows, the loss of each row, and tokens. All ranks call this."""

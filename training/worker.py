@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 
 from pipeline.adapters import base_name
 from pipeline.contract import REJECTS, Work
@@ -21,16 +21,18 @@ from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
 from training import checkpoint, lora
 from training import engine as engines
-from training.batches import Batch, collate, collate_pairs, sample_order
+from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
+from training.families import longest, probe
 from training.held_out import Evaluation, HeldOut
-from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.scoring import LiveReference, Scorer
 from training.start import Start, prepare
-from training.tally import Share, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
+from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -88,13 +90,18 @@ class Run:
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        self.reference = self._load_reference(start)
+        reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.gradient_checkpointing:
             engines.checkpoint_layers(model)
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        if reference is not None:
+            reference.plain = self.engine.module.plain
+        # A LoRA policy is its own reference.
+        self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
@@ -117,12 +124,12 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> torch.nn.Module | None:
+    def _load_reference(self, start: Start) -> Scorer | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
         if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return model.to(_device()).eval().requires_grad_(False)
+        return Scorer(model.to(_device()).eval().requires_grad_(False))
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -144,11 +151,11 @@ class Run:
         tally = Tally(len(rows), self.engine.device)
         parts = self._split(rows)
         for number, part in enumerate(parts):
-            share = self._loss([rows[place] for place in part.rows], rows)
+            found = self._loss([rows[place] for place in part.rows], rows)
             if part.counts:
-                tally.add(part.rows, share)
+                tally.add(part.rows, found)
             # DeepSpeed averages over ranks what is to be added up.
-            loss = share.loss * (self.world if part.counts else 0)
+            loss = found.loss * (self.world if part.counts else 0)
             engines.backward(self.engine, loss, last=number == len(parts) - 1)
         figures, losses, tokens = tally.reduced()
         refuse_bad_losses(losses, rows, where)
@@ -182,49 +189,31 @@ class Run:
         report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
         return figures
 
-    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Share:
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Contribution:
         """What a micro-batch adds to the loss of the step's rows."""
         if isinstance(self.config, PreferenceConfig):
             return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
-    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Share:
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Contribution:
         """The token mean over the whole batch of all ranks, exact without communication."""
-        batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        losses = sft(weighted_sums(logps, positions.weights, positions.row, len(mine)))
+        batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
+        logps = self.engine(batch).logps[batch.scored]
+        losses = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine)))
         loss = losses.sum() / sum(sum(example.weights) for example in rows)
         figure = float(loss.detach()) * len(rows) / len(mine)
-        return Share(loss, losses, {"loss": figure}, float(batch.attention_mask.sum()))
+        return Contribution(loss, losses, {"loss": figure}, batch.tokens)
 
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
-    ) -> Share:
-        """The mean loss over the step's pairs: chosen and rejected rows go through the model as one batch."""
-        batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        reference = self._reference_logits(batch, positions)
-        policy = self._logits(self.engine, batch, positions)
-        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
+    ) -> Contribution:
+        """The mean loss over the step's pairs."""
+        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, self.family.shared), self.engine.device)
+        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
+        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        figures = metrics(result, chosen, rejected)
-        return Share(result.losses.sum() / len(rows), result.losses, figures, float(batch.attention_mask.sum()))
-
-    @torch.no_grad()
-    def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
-        """What the model that the run started from says, [N, V]. It goes first, before anything of the step is held."""
-        if self.reference is not None:
-            return self._logits(self.reference, batch, positions)
-        with lora.as_reference(self.engine.module):
-            return self._logits(self.engine.module, batch, positions)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        return Batch(*(tensor.to(self.engine.device) for tensor in batch))
-
-    def _logits(self, model: Any, batch: Batch, positions: Positions) -> Tensor:
-        """The logits that predict the weighted tokens, [N, V]."""
-        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
+        loss = result.losses.sum() / len(rows)
+        return Contribution(loss, result.losses, metrics(result, chosen, rejected), batch.tokens)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -238,13 +227,18 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._model_facts(),
+            },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
-        if not lora.is_adapted(self.engine.module):
-            return {}
-        return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
+    def _model_facts(self) -> dict[str, Any]:
+        model = self.engine.module.model
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

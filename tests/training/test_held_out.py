@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pipeline.contract import Source
+from training.batches import Batch
 from training.held_out import BATCH_ROWS, Evaluation, answer_sums, shares
-from training.logps import Positions
+from training.scoring import Scores
 
 SOURCE = Source("evaluation", "qa", "rows", "key", "validation", Path())
 
@@ -28,8 +29,13 @@ def test_sums_over_two_answers():
     likely = math.log(3)  # probabilities 3/4 and 1/4
     logits = torch.tensor([[likely, 0.0], [0.0, likely], [likely, 0.0], [likely, 0.0]])
     targets, row = torch.tensor([0, 1, 1, 0]), torch.tensor([0, 0, 0, 1])
-    positions = Positions(torch.arange(4), row, targets, torch.ones(4))
-    nll, tokens, exact, answers = answer_sums(logits, positions, 2).tolist()
+    logps = logits.log_softmax(-1)[torch.arange(4), targets]
+    # Tokens of both answers, in the order of the batch: two of its predictions have changed places.
+    places = torch.tensor([0, 2, 1, 3])
+    scores = Scores(logps[places], top=logits.argmax(-1)[places])
+    nothing = torch.zeros(0)
+    batch = Batch(nothing, nothing, nothing, nothing, targets[places], places, row, nothing, torch.ones(4), 4)
+    nll, tokens, exact, answers = answer_sums(scores, batch, 2).tolist()
     # The third token is the unlikely one: only the second answer is right at every place.
     assert nll == pytest.approx(-3 * math.log(3 / 4) - math.log(1 / 4), rel=1e-6)
     assert (tokens, exact, answers) == (4, 1, 2)

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from pipeline.failures import UserError
-from training.tally import Share, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
+from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,9 +27,9 @@ def rows(*ids: str) -> list[Any]:
     return [SimpleNamespace(id=name) for name in ids]
 
 
-def share(losses: list[float], tokens: float, **figures: float) -> Share:
+def share(losses: list[float], tokens: float, **figures: float) -> Contribution:
     values = torch.tensor(losses, requires_grad=True)
-    return Share(values.sum(), values, figures, tokens)
+    return Contribution(values.sum(), values, figures, tokens)
 
 
 def test_figures_are_means_over_rows_whatever_the_split() -> None:
