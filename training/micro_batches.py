@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from training.batches import common_prefix
 from training.tokens import Example, PairExample
 
 
@@ -60,11 +61,25 @@ def in_budget(lengths: Sequence[int], world: int, budget: int) -> Split:
     return [_filled([turn[rank] for turn in rounds], spare=groups[0][0]) for rank in range(world)]
 
 
-def row_length(row: Example | PairExample) -> int:
-    """The tokens of a row that are run, at most: of both sides where it is a pair, padded to the longer one."""
-    if isinstance(row, PairExample):
-        return 2 * max(len(row.chosen.input_ids), len(row.rejected.input_ids))
-    return len(row.input_ids)
+def row_length(row: Example | PairExample, share: bool = False) -> int:
+    """The tokens of a row that are run, at most, by `training.batches`.
+
+    Args:
+        row: an example, or a pair, whose sides are padded to the longer one.
+        share: whether both sides of a pair stand in one row, behind what they have in common.
+    """
+    if isinstance(row, Example):
+        return max(1, _run(row))
+    sides = _run(row.chosen), _run(row.rejected)
+    if not share:
+        return max(1, 2 * max(sides))
+    common = common_prefix(row.chosen.input_ids, row.rejected.input_ids) if all(sides) else 0
+    return max(1, sum(sides) - min(common, *sides))
+
+
+def _run(example: Example) -> int:
+    """All tokens before the last that carries weight."""
+    return max((place for place, weight in enumerate(example.weights) if weight), default=0)
 
 
 def _groups(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[tuple[int, ...]]:

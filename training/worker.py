@@ -177,7 +177,8 @@ class Run:
         """This rank's micro-batches of a step."""
         if self.config.micro_tokens is None:
             return in_parts(len(rows), self.world, self.config.accumulation)[self.rank]
-        return in_budget([row_length(row) for row in rows], self.world, self.config.micro_tokens)[self.rank]
+        lengths = [row_length(row, self.family.shared) for row in rows]
+        return in_budget(lengths, self.world, self.config.micro_tokens)[self.rank]
 
     def _evaluated(self, step: int) -> dict[str, float]:
         """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""

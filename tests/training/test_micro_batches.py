@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.batches import collate, collate_pairs
 from training.micro_batches import MicroBatch, Split, in_budget, in_parts, row_length
 from training.tokens import Example, PairExample
 
@@ -90,11 +93,24 @@ def test_ranks_have_about_the_same_to_do(lengths: list[int], world: int, budget:
     assert max(work) - min(work) <= most
 
 
-def test_a_pair_counts_both_sides_at_the_longer_ones_length() -> None:
-    chosen = Example("a", (1, 2, 3), (0.0, 1.0, 1.0), 1)
-    rejected = Example("a", (1, 2, 3, 4, 5), (0.0, 1.0, 1.0, 1.0, 1.0), 1)
-    assert row_length(chosen) == 3
-    assert row_length(PairExample("a", chosen, rejected)) == 10
+@st.composite
+def pairs(draw: Any) -> PairExample:
+    """Pairs of few words, so that they often begin the same, with weights anywhere or nowhere."""
+
+    def side() -> Example:
+        size = draw(st.integers(2, 8))
+        words = st.lists(st.integers(1, 2), min_size=size, max_size=size)
+        weights = st.lists(st.sampled_from([0.0, 0.5]), min_size=size - 1, max_size=size - 1)
+        return Example("a", tuple(draw(words)), (0.0, *draw(weights)), 1)
+
+    return PairExample("a", side(), side())
+
+
+@given(pairs())
+def test_lengths_are_those_that_are_run(pair: PairExample) -> None:
+    assert row_length(pair.chosen) == collate([pair.chosen], 0).input_ids.numel()
+    assert row_length(pair, share=True) == collate_pairs([pair], 0, share=True).input_ids.numel()
+    assert row_length(pair) >= collate_pairs([pair], 0, share=False).input_ids.numel()
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
