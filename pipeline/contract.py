@@ -28,7 +28,7 @@ def _untold(*_: object) -> None:
 DATA = "data"
 REJECTS = "rejected"
 
-UNKEYED = frozenset({"kind", "resources", "checkpoint_every", "evaluate"})
+UNKEYED = frozenset({"kind", "resources", "checkpoint_every", "evaluate", "min_workers"})
 """Fields that never change a result, whatever the kind; and `kind`, which counts by itself."""
 
 KEYED = "content key"

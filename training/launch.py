@@ -65,7 +65,7 @@ def _trainer(works: Sequence[Work], evaluation: Evaluation | None, callbacks: Se
         },
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=on_gpu,
             resources_per_worker={"CPU": config.resources.cpus, **({"GPU": config.resources.gpus} if on_gpu else {})},
         ),

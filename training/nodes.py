@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
 from pipeline.store import Manifest
+from training.fingerprints import TINY, import_fingerprint, init_fingerprint
 from training.objectives import OBJECTIVES, Loss, Objective, needs, readers
 
-MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
-"""The files of a model directory that decide what it does: configuration, weights, tokenizer, chat template."""
-
-TINY = "tiny"
 ALL_LINEAR = "all-linear"
 CACHE_LIMIT = ByteSize(4 * 10**9)
 
@@ -77,6 +72,30 @@ class EvaluateConfig(BaseModel):
         return {**self.model_dump(mode="json"), "data": rows}
 
 
+OWNED = {
+    "train_batch_size": "batch_size",
+    "train_micro_batch_size_per_gpu": "accumulation or micro_tokens",
+    "gradient_accumulation_steps": "accumulation or micro_tokens",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "learning_rate and weight_decay",
+    "scheduler": "schedule and warmup_steps",
+    "bf16.enabled": "dtype",
+    "fp16": "dtype",
+    "amp": "dtype",
+    "torch_autocast": "dtype",
+    "zero_optimization.stage": "zero",
+    "zero_optimization.stage3_gather_16bit_weights_on_model_save": "the export of the model",
+    "zero_optimization.offload_optimizer.device": "offload",
+    "zero_optimization.offload_param.device": "offload",
+    "checkpoint": "the resume of a run",
+}
+"""Keys of DeepSpeed's configuration, with what decides them here."""
+
+
+def _has(values: Any, path: Sequence[str]) -> bool:
+    return not path or (isinstance(values, dict) and path[0] in values and _has(values[path[0]], path[1:]))
+
+
 class ModelConfig(NodeConfig):
     """What every training run says. Figures are per optimizer step over all workers."""
 
@@ -89,6 +108,14 @@ class ModelConfig(NodeConfig):
     epochs: float = Field(default=1.0, gt=0, description="Passes over the data; need not be whole.")
     batch_size: int = Field(default=16, gt=0, description="Rows (or pairs) per optimizer step, over all workers.")
     accumulation: int = Field(default=1, gt=0, description="Micro-batches each worker splits its part of a step into.")
+    micro_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="Instead of `accumulation`: the padded tokens of a forward pass, at most. Rows of like length go "
+        "together, and a step takes as many micro-batches as it needs; a longer row goes alone. The rows of a step "
+        "and its loss stay the same.",
+    )
     learning_rate: float = Field(gt=0, description="Peak learning rate of AdamW.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="How the learning rate goes down after the warmup: to zero, or not at all."
@@ -99,8 +126,34 @@ class ModelConfig(NodeConfig):
     max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer; longer rows are left out.")
     max_skipped: float = Field(default=0.05, ge=0, le=1, description="Share of left-out rows that is put up with.")
     workers: int = Field(default=2, gt=0, description="Training processes.")
+    min_workers: int | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="Where there is no room for all workers, start with as few as this, or go on with them when a node "
+        "is lost: from the last checkpoint, with the same rows in every step, losses equal but for rounding. By "
+        "default a run waits for all.",
+    )
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
+    offload: Literal["none", "optimizer", "all"] = Field(
+        default="none",
+        exclude_if=lambda value: value == "none",
+        description="What waits in CPU memory: the optimizer's states (from `zero: 1` on), or the weights too "
+        "(`zero: 3`). Slower, and room on the GPU.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="Keep each layer's input alone and compute the layer again in the backward pass: about a third "
+        "more work, and memory that grows far less with length.",
+    )
+    ds_config: dict[str, Any] = Field(
+        default={},
+        exclude_if=lambda value: not value,
+        description="More of DeepSpeed's own configuration, laid over what the other keys say, such as "
+        "`{zero_optimization: {overlap_comm: true}}`. What has a key here cannot be said there.",
+    )
     lora: LoraConfig | None = Field(
         default=None,
         # Left out of keys and manifests where there is none: a model without it is what it was before there was LoRA.
@@ -116,11 +169,36 @@ class ModelConfig(NodeConfig):
     )
     resources: Resources = Field(default=Resources(), description="For each worker.")
 
+    @field_validator("ds_config")
+    @classmethod
+    def _not_ours(cls, ds_config: dict[str, Any]) -> dict[str, Any]:
+        for path, ours in OWNED.items():
+            if _has(ds_config, path.split(".")):
+                raise ValueError(f"{path} is decided by {ours}: say it there")
+        return ds_config
+
     @model_validator(mode="after")
     def _batch_divides(self) -> ModelConfig:
+        if self.micro_tokens is not None:
+            if self.accumulation != 1:
+                raise ValueError("micro_tokens decides how a step is split: leave accumulation out")
+            return self
         parts = self.workers * self.accumulation
         if self.batch_size % parts:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of workers x accumulation = {parts}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_fewer_than_all(self) -> ModelConfig:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than workers, {self.workers}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_offloaded(self) -> ModelConfig:
+        needed = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero < needed:
+            raise ValueError(f"offload: {self.offload} needs zero: {needed} or more, not {self.zero}")
         return self
 
 
@@ -243,7 +321,7 @@ class _ModelKind(NodeKind):
 
     def group(self, config: ModelConfig) -> Hashable:
         """Models that want the same workers train one after another in one group."""
-        return ("train", config.workers, config.resources.cpus, config.resources.gpus)
+        return ("train", config.workers, config.min_workers, config.resources.cpus, config.resources.gpus)
 
     def outside(self, config: ModelConfig, inside: frozenset[str]) -> dict[str, str]:
         if config.lora is not None and config.init == TINY and "init" not in inside:
@@ -308,70 +386,3 @@ class Import(NodeKind):
 
         for work in works:
             import_model(work)
-
-
-def init_fingerprint(init: str) -> str:
-    """What identifies an `init` outside the graph: hashes of a directory's files, or the name of a hub model.
-
-    Raises a config error where it is neither, or where the directory lacks what training needs.
-    """
-    if init == TINY:
-        return TINY
-    directory = Path(init)
-    if directory.is_dir():
-        check_model_directory(directory)
-        return directory_hash(directory)
-    if init.count("/") == 1 and not init.startswith((".", "/", "~")):
-        return init
-    raise UserError(
-        "config",
-        f"'{init}' is no node, no model directory and no Hugging Face name.",
-        "init",
-        "Name a model node of this file, `tiny`, a directory with config.json, or OWNER/NAME.",
-    )
-
-
-def import_fingerprint(origin: str) -> str:
-    """What identifies a model that is imported: like an `init`, or an adapter with its base."""
-    if not (Path(origin) / ADAPTER_CONFIG).exists():
-        return init_fingerprint(origin)
-    from pipeline.store import content_key
-
-    directory, base = Path(origin), base_of(Path(origin))
-    if not (directory / ADAPTER_WEIGHTS).exists():
-        hint = "Save it with save_pretrained; pickled weights (*.bin) are not loaded."
-        raise UserError("config", f"the adapter lacks {ADAPTER_WEIGHTS}.", str(directory), hint)
-    return content_key([directory_hash(directory), base, init_fingerprint(base)])
-
-
-def check_model_directory(directory: Path) -> None:
-    """Raise a config error where a directory is no model with safetensors weights and a tokenizer."""
-    if (directory / ADAPTER_CONFIG).exists():
-        hint = "Name the node that made it, or merge it into its base (peft: merge_and_unload) and save that."
-        raise UserError("config", "this is a LoRA adapter, not a whole model.", str(directory), hint)
-    wanted = {
-        "config.json": ["config.json"],
-        "weights (*.safetensors)": ["*.safetensors"],
-        "a tokenizer (tokenizer.json or tokenizer.model)": ["tokenizer.json", "tokenizer.model"],
-    }
-    missing = [what for what, patterns in wanted.items() if not any(any(directory.glob(p)) for p in patterns)]
-    if missing:
-        raise UserError(
-            "config",
-            f"the model directory lacks {' and '.join(missing)}.",
-            str(directory),
-            "Save the model and its tokenizer there with save_pretrained; pickled weights (*.bin) are not loaded.",
-        )
-
-
-def directory_hash(directory: Path) -> str:
-    """What identifies a model by its files."""
-    from pipeline.store import content_key, file_hash
-
-    return content_key([[path.name, file_hash(path)] for path in model_files(directory)])
-
-
-def model_files(directory: Path) -> list[Path]:
-    """The files that make a directory a model, without what the store says of it."""
-    files = sorted(path for path in directory.iterdir() if path.suffix in MODEL_FILES and path.is_file())
-    return [path for path in files if path.name != "manifest.json"]

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
+from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
 from training.reference import Reference, Said
 from training.reference_making import Origin
 from training.start import Start, prepare
+from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -67,30 +69,6 @@ def _device() -> torch.device:
     from ray.train.torch import get_device
 
     return get_device()
-
-
-@dataclass
-class Tally:
-    """Sums over one optimizer step on this rank: every figure times its rows, the rows, and tokens without padding."""
-
-    figures: dict[str, float]
-    rows: float = 0.0
-    tokens: float = 0.0
-
-    def add(self, figures: dict[str, float], rows: int, tokens: float) -> None:
-        for name, value in figures.items():
-            self.figures[name] = self.figures.get(name, 0.0) + value * rows
-        self.rows += rows
-        self.tokens += tokens
-
-    def reduced(self) -> tuple[dict[str, float], float]:
-        """Means over all rows of the step, and its tokens, over all ranks."""
-        names = sorted(self.figures)
-        figures = [self.figures[name] for name in names]
-        values = torch.tensor([*figures, self.rows, self.tokens], dtype=torch.float64, device=_device())
-        distributed.all_reduce(values)
-        *sums, rows, tokens = values.tolist()
-        return {name: total / rows for name, total in zip(names, sums, strict=True)}, tokens
 
 
 class Run:
@@ -157,6 +135,8 @@ class Run:
     def _load(self, start: Start) -> tuple[Any, Any]:
         """The model as it starts, and what must be kept for as long as it is loaded."""
         model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.gradient_checkpointing:
+            engines.checkpoint_layers(model)
         return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
@@ -173,27 +153,40 @@ class Run:
         """One optimizer step over this rank's rows of the batch."""
         started = time.perf_counter()
         rows = [self.examples[index] for index in self.order[step]]
+        where = f"node {self.work.name}, step {step + 1}"
         rate = learning_rate(self.config, step, len(self.order))
         engines.set_learning_rate(self.engine, rate)
-        tally = Tally({})
-        mine = rows[self.rank :: self.world]
-        for part in range(self.config.accumulation):
-            loss, figures, tokens = self._loss(mine[part :: self.config.accumulation], rows)
-            tally.add(figures, len(mine[part :: self.config.accumulation]), tokens)
-            self.engine.backward(loss)
-            self.engine.step()
-        figures, tokens = tally.reduced()
-        _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
-        norm = self.engine.get_global_grad_norm()
+        tally = Tally(len(rows), self.engine.device)
+        parts = self._split(rows)
+        for number, part in enumerate(parts):
+            found = self._loss([rows[place] for place in part.rows], rows)
+            if part.counts:
+                tally.add(part.rows, found)
+            # DeepSpeed averages over ranks what is to be added up.
+            loss = found.loss * (self.world if part.counts else 0)
+            engines.backward(self.engine, loss, last=number == len(parts) - 1)
+        figures, losses, tokens = tally.reduced()
+        refuse_bad_losses(losses, rows, where)
+        norm = engines.step(self.engine, self.config)
+        refuse_bad_norm(norm, rows, where)
         return {
             "step": step + 1,
             "total": len(self.order),
             **figures,
             "learning_rate": rate,
-            **({} if norm is None else {"grad_norm": float(norm)}),
-            "tokens": int(tokens),
+            "grad_norm": norm,
+            "tokens": tokens,
+            "rows": order_mark(rows),
+            **({} if self.config.min_workers is None else {"workers": self.world}),
             "seconds": round(time.perf_counter() - started, 4),
         }
+
+    def _split(self, rows: Sequence[Any]) -> list[MicroBatch]:
+        """This rank's micro-batches of a step."""
+        if self.config.micro_tokens is None:
+            return in_parts(len(rows), self.world, self.config.accumulation)[self.rank]
+        lengths = [row_length(row, self.family.shared) for row in rows]
+        return in_budget(lengths, self.world, self.config.micro_tokens)[self.rank]
 
     def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
@@ -207,28 +200,25 @@ class Run:
             report({**figures, "evaluation": self.held_out.due[step]})
         return figures, self.held_out.samples(self.engine, step)
 
-    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Contribution:
+        """What a micro-batch adds to the loss of the step's rows."""
         if isinstance(self.config, PreferenceConfig):
             return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
-    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
-        """The token mean over the whole batch of all ranks, exact without communication.
-
-        DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
-        """
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Contribution:
+        """The token mean over the whole batch of all ranks, exact without communication."""
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
         sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
-        total = sft(sums, self._row_weights(mine)).sum()
-        mean = total / sum(sum(example.weights) for example in rows)
-        figure = float(mean.detach()) * len(rows) / len(mine)
-        loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, batch.tokens
+        losses = sft(sums, self._row_weights(mine))
+        loss = losses.sum() / sum(sum(example.weights) for example in rows)
+        figure = float(loss.detach()) * len(rows) / len(mine)
+        return Contribution(loss, losses, {"loss": figure}, batch.tokens)
 
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
-    ) -> tuple[Tensor, dict[str, float], float]:
+    ) -> Contribution:
         """The mean over the pairs of all ranks.
 
         Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
@@ -242,8 +232,8 @@ class Run:
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )
-        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
-        return loss, metrics(result, chosen, rejected), batch.tokens
+        loss = result.losses.sum() / len(rows)
+        return Contribution(loss, result.losses, metrics(result, chosen, rejected), batch.tokens)
 
     def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
         """[B], what each row's loss is multiplied by."""
@@ -294,10 +284,3 @@ def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
         "constant": lambda share: 1.0,
     }
     return config.learning_rate * factors[config.schedule](share)
-
-
-def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) -> None:
-    if not math.isfinite(loss):
-        ids = ", ".join(row.id for row in rows)
-        hint = "Lower learning_rate, or look at those rows."
-        raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)
