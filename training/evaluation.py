@@ -20,7 +20,8 @@ from torch import distributed
 from pipeline.contract import Source, Work
 from training.batches import collate, on
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
-from training.held_out import HeldOutRow, held_out_rows, shares
+from training.held_out import HeldOutRow, held_out_rows
+from training.micro_batches import MicroBatch, in_budget
 from training.nodes import ModelConfig
 from training.reference import Reference, Said
 from training.samples import greedy_samples, sample_line
@@ -83,10 +84,7 @@ class HeldOut:
         self.evaluation = evaluation
         self.data = held_out_rows(tokenizer, evaluation.source, evaluation.limit, config)
         self._tokenizer = tokenizer
-        self._max_length = config.max_length
-        # By length, so that little is padding; and as many at a time as in training, for which there is memory.
-        self._ordered = sorted(self.data.rows, key=lambda row: row.tokens)
-        self._batch = config.batch_size // config.accumulation
+        self._config = config
 
     def figures(self, engine: Any, reference: Reference | None) -> dict[str, float]:
         """The figures of the policy as it is; all ranks call this, and all get the same.
@@ -111,7 +109,8 @@ class HeldOut:
             return []
         examples = [row.answers[0] for row in rows]
         with evaluating(engine):
-            made = greedy_samples(engine.module.model, self._tokenizer, examples, self._max_length)
+            model, device = engine.module.model, engine.device
+            made = greedy_samples(model, self._tokenizer, examples, self._config.max_length, device)
         return [
             sample_line(self._tokenizer, step, row.answers[0].id, row.prompt, answer)
             for row, answer in zip(rows, made, strict=True)
@@ -125,13 +124,20 @@ class HeldOut:
         """The sums over this rank's rows."""
         parts = len(self.data.types) + 1
         sums = Sums.zero(parts)
-        for rows, counts in shares(self._ordered, self._batch, distributed.get_rank(), distributed.get_world_size()):
+        for micro in self._split(distributed.get_rank(), distributed.get_world_size()):
+            rows = [self.data.rows[place] for place in micro.rows]
             found = scored(engine, rows, self._tokenizer.pad_token_id or 0, reference)
-            if counts and self.data.paired:
+            if micro.counts and self.data.paired:
                 sums = sums.plus(pair_sums(found, len(rows), parts, self.evaluation.beta))
-            elif counts:
+            elif micro.counts:
                 sums = sums.plus(answer_sums(found, len(rows), parts))
         return sums
+
+    def _split(self, rank: int, world: int) -> list[MicroBatch]:
+        """A rank's batches, of as many tokens or rows as in training, for which there is memory."""
+        lengths = [row.tokens for row in self.data.rows]
+        at_once = max(1, self._config.batch_size // (world * self._config.accumulation))
+        return in_budget(lengths, world, self._config.micro_tokens or at_once * max(lengths))[rank]
 
 
 def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Reference | None) -> Scored:

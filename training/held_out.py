@@ -1,4 +1,4 @@
-"""The held-out rows of a run as tokens, and which of them each rank looks at.
+"""The held-out rows of a run as tokens, and the parts of their answers.
 
 Every answer is scored whole, without the prompt and with EOS, whatever mask the run trains with. Where pairs have
 spans, each response token also has a part: outside all spans, or inside one of an error type.
@@ -7,9 +7,9 @@ spans, each response token also has a part: outside all spans, or inside one of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.contract import Source
 from pipeline.offsets import Offset, encode_response, span_weights
@@ -25,8 +25,6 @@ from training.tokens import Example, PairExample, pair_example, sft_example
 TYPES = 32
 """Error types with figures of their own at most, the most frequent ones; the others share one name."""
 OTHERS = "others"
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ class HeldOutRow:
 
     @property
     def tokens(self) -> int:
-        """The length of the longest answer with its prompt, which batches are padded to."""
-        return max(len(answer.input_ids) for answer in self.answers)
+        """What goes through the model: each answer with its prompt, padded to the longer one."""
+        return len(self.answers) * max(len(answer.input_ids) for answer in self.answers)
 
 
 @dataclass(frozen=True)
@@ -129,17 +127,6 @@ def span_parts(offsets: Sequence[Offset], spans: Sequence[Span], length: int, nu
         number = numbers.get(span.error_type) or numbers[OTHERS]
         parts = [number if weight else part for weight, part in zip(inside, parts, strict=True)]
     return parts
-
-
-def shares(rows: Sequence[Row], size: int, rank: int, world: int) -> Iterator[tuple[Sequence[Row], bool]]:
-    """This rank's rows of each batch of `size` rows, and whether they count.
-
-    Under ZeRO-3 ranks must go through as many batches, so one that has no row left goes through another's.
-    """
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        mine = batch[rank::world]
-        yield mine or batch[:1], bool(mine)
 
 
 def _prompt(example: Example) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
 from pipeline.shards import write_shards
 from pipeline.spans import Span, edit_at
 from training.evaluation import Evaluation, HeldOut
-from training.held_out import OTHERS, TYPES, error_types, held_out_rows, shares, span_parts
+from training.held_out import OTHERS, TYPES, error_types, held_out_rows, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
 from training.nodes import PreferenceConfig, SftConfig
 from training.reference import Live
@@ -59,15 +59,6 @@ def test_evaluations_of_a_node_come_before_the_first_step_after_every_so_many_ro
 
 
 # Which rows
-
-
-@pytest.mark.parametrize("rows", [1, 2, 31, 33, 66])
-def test_all_ranks_go_through_as_many_batches_and_every_row_counts_once(rows):
-    examples = [f"row-{index}" for index in range(rows)]
-    parts = [list(shares(examples, 32, rank, 3)) for rank in range(3)]
-    assert len({len(part) for part in parts}) == 1
-    assert all(mine for part in parts for mine, _ in part)
-    assert sorted(row for part in parts for mine, counts in part if counts for row in mine) == sorted(examples)
 
 
 def span(text, start, end, error_type, weight=1.0):
@@ -281,6 +272,20 @@ def test_at_its_start_a_policy_is_its_reference_whatever_arm_it_is(
         assert figures["eval/rewards/accuracies"] in (0, 0.2, 0.4, 0.6, 0.8, 1)
         assert all(abs(value) < 1e-6 for name, value in figures.items() if name.startswith("eval/kl"))
     assert found[0] == found[1] == pytest.approx(found[2], abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 8}, {"batch_size": 8, "accumulation": 4}, {"micro_tokens": 300}])
+def test_figures_do_not_depend_on_how_rows_are_batched(
+    changes: Any, tmp_path: Path, tiny_directory: Path, tokenizer: Any, one_rank: Any
+) -> None:
+    source, policy, reference = source_of(tmp_path, records()), load(tiny_directory, 0.02), load(tiny_directory)
+    found = [
+        held_out(source, tokenizer, config).figures(Policy(policy), held_to(reference))
+        for config in (config_of(), config_of(**changes))
+    ]
+    for figures in found:
+        figures.pop("evaluation_seconds")
+    assert found[1] == pytest.approx(found[0], rel=1e-5, abs=1e-6)
 
 
 def test_a_supervised_model_is_measured_on_both_sides(
