@@ -1,4 +1,4 @@
-"""Sweeps of nodes that an experiment measures by itself: their rows are not learnt from, and their figures not mixed."""
+"""Sweeps of nodes that an experiment measures itself: those rows are not learnt from, and figures are not mixed."""
 
 import json
 
