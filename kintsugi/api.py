@@ -21,9 +21,9 @@ from training.batches import Batch, collate, collate_pairs, sample_order
 from training.collator import PairCollator, preference_record
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
 from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.policies import Mask, PairPolicies, TokenPolicy
 from training.tokens import (
     Example,
-    Mask,
     PairExample,
     encode_response,
     pair_example,
@@ -31,16 +31,19 @@ from training.tokens import (
     span_weights,
     token_weights,
 )
+from training.truncation import Cut
 
 __all__ = [
     "Batch",
     "CorruptionRecord",
+    "Cut",
     "Edit",
     "Example",
     "FunctionTest",
     "Mask",
     "PairCollator",
     "PairExample",
+    "PairPolicies",
     "Positions",
     "PreferenceLoss",
     "PreferenceRecord",
@@ -48,6 +51,7 @@ __all__ = [
     "Reject",
     "Side",
     "Span",
+    "TokenPolicy",
     "UserError",
     "annotate",
     "apply",

@@ -27,6 +27,8 @@ def _untold(*_: object) -> None:
 
 DATA = "data"
 REJECTS = "rejected"
+NOTES = "notes"
+"""The fact of a manifest that lists what whoever ran it should hear of, a sentence each."""
 
 KEYED = "content key"
 """The context in which configs are dumped for a content key: parts of them may leave out what decides no result."""

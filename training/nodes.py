@@ -6,11 +6,13 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
+from training.policies import Mask, SftMask, pair_mask, sft_mask, sft_policy
+from training.truncation import Cut, TooLong
 
 MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
 """The files of a model directory that decide what it does: configuration, weights, tokenizer, chat template."""
@@ -61,8 +63,21 @@ class ModelConfig(NodeConfig):
     warmup_steps: int = Field(default=10, ge=0, description="Steps over which the learning rate rises linearly.")
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this norm.")
-    max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer; longer rows are left out.")
+    max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer.")
+    too_long: TooLong = Field(
+        default="reject",
+        exclude_if=lambda value: value == "reject",
+        description="What becomes of a row of which any answer does not fit into `max_length`: left out (`reject`), or "
+        "`cut`, or cut as a mapping says. All arms cut a row alike.",
+    )
     max_skipped: float = Field(default=0.05, ge=0, le=1, description="Share of left-out rows that is put up with.")
+    max_lost_spans: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        exclude_if=lambda value: value == 0.05,
+        description="Share of spans that may be cut off; more of them stop the run before it starts.",
+    )
     workers: int = Field(default=2, gt=0, description="Training processes.")
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="DeepSpeed's ZeRO stage.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of weights and activations.")
@@ -75,6 +90,15 @@ class ModelConfig(NodeConfig):
     )
     checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
     resources: Resources = Field(default=Resources(), description="For each worker.")
+
+    @field_validator("too_long")
+    @classmethod
+    def _leaves_room_for_an_answer(cls, too_long: TooLong, info: ValidationInfo) -> TooLong:
+        cut = Cut() if too_long == "cut" else too_long
+        longest = info.data.get("max_length")
+        if isinstance(cut, Cut) and longest is not None and (cut.min_prompt or 0) >= longest:
+            raise ValueError(f"min_prompt {cut.min_prompt} leaves no room for an answer in max_length {longest}")
+        return cut
 
     @model_validator(mode="after")
     def _batch_divides(self) -> ModelConfig:
@@ -91,6 +115,19 @@ class SftConfig(ModelConfig):
     target: Literal["response", "chosen", "rejected"] = Field(
         default="response", description="Which answer of a row to learn; `response` is the good one of Q&A rows."
     )
+    mask: SftMask = Field(
+        default="response",
+        exclude_if=lambda value: value == "response",
+        description="Which tokens of it carry weight: all, or by its spans (`granular`: those in spans). Or a "
+        "[policy](#tokenpolicy).",
+    )
+
+    @field_validator("mask")
+    @classmethod
+    def _weighs_something(cls, mask: SftMask) -> SftMask:
+        if sft_policy(mask).tokens == "none":
+            raise ValueError("with `none` there is nothing to train on")
+        return sft_mask(mask)
 
 
 class PreferenceConfig(ModelConfig):
@@ -99,9 +136,12 @@ class PreferenceConfig(ModelConfig):
     kind: Literal["preference"]
     batch_size: int = Field(default=8, gt=0, description="Pairs per optimizer step, over all workers.")
     loss: Literal["dpo", "tdpo1", "tdpo2"] = Field(default="dpo", description="The preference loss.")
-    mask: Literal["response", "granular", "granular-one-sided", "random"] = Field(
-        default="response", description="Which tokens carry weight."
+    mask: Mask = Field(
+        default="response",
+        description="Which tokens carry weight: [by name](formats.md#masks), or a policy for each side, "
+        "`{chosen: none, rejected: {tokens: spans, scale: 2}}`.",
     )
+    _name = field_validator("mask")(pair_mask)
     beta: float = Field(default=0.1, gt=0, description="How closely the policy is held to the reference.")
     alpha: float = Field(default=0.5, ge=0, description="Weight of TDPO2's difference of KLs.")
 
@@ -132,7 +172,7 @@ class Sft(_ModelKind):
     """A model trained on answers."""
 
     name = "sft"
-    version = 2
+    version = 3
     Config = SftConfig
 
 
@@ -140,7 +180,7 @@ class Preference(_ModelKind):
     """A model trained on preference pairs, starting from `init` and held to it."""
 
     name = "preference"
-    version = 2
+    version = 3
     Config = PreferenceConfig
 
 

@@ -23,12 +23,12 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora
 from training import engine as engines
 from training.batches import Batch, collate, collate_pairs, sample_order
-from training.examples import pair_examples, sft_examples
+from training.examples import prepare as prepare_rows
 from training.held_out import Evaluation, HeldOut
 from training.logps import Positions, select, shift, token_logps, weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
-from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.nodes import LoraConfig, ModelConfig, PreferenceConfig
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -110,7 +110,8 @@ class Run:
         torch.manual_seed(self.config.seed)
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
-        self.examples, self.skipped = self._examples()
+        self.data = prepare_rows(self.tokenizer, work)
+        self.examples, self.skipped = self.data.examples, self.data.skipped
         self.reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.lora is not None:
@@ -130,13 +131,6 @@ class Run:
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
         self._export(log)
-
-    def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        source = self.work.source("data")
-        if isinstance(self.config, PreferenceConfig):
-            return pair_examples(self.tokenizer, source, self.config)
-        assert isinstance(self.config, SftConfig)
-        return sft_examples(self.tokenizer, source, self.config)
 
     def _load_reference(self, start: Start) -> torch.nn.Module | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
@@ -249,7 +243,13 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._adapter_facts(),
+                **self.data.facts,
+            },
         )
 
     def _adapter_facts(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ LEARNING_RATES = {"sft": 2e-5, "preference": 1e-6}
 """TRL's defaults for SFTConfig and DPOConfig: a place to start for models of billions of parameters."""
 LORA_FACTOR = 10
 """Adapters want a rate about ten times as large (Schulman et al. 2025, "LoRA Without Regret")."""
-PREFERENCE_ONLY = ("mask", "beta", "alpha")
+PREFERENCE_ONLY = ("beta", "alpha")
 
 FLAGS = {
     "init": "MODEL",
@@ -35,7 +35,10 @@ FLAGS = {
     "learning_rate": "--lr",
     "resources": "--gpus",
     **{name: f"--{name.replace('_', '-')}" for name in ("mask", "target", "beta", "alpha", "epochs", "batch_size")},
-    **{name: f"--{name.replace('_', '-')}" for name in ("max_length", "limit", "workers", "zero", "dtype", "lora")},
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in ("max_length", "too_long", "limit", "workers", "zero", "dtype", "lora")
+    },
 }
 """The options of the training node's fields."""
 OPTIONS = {
@@ -45,7 +48,8 @@ OPTIONS = {
     ("rows", "max_rejected"): "--max-rejected",
 }
 
-MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, random."
+MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, outside, random."
+TOO_LONG = "What becomes of a row that is too long: reject, or cut (its spans are kept where they can be)."
 RATE_DEFAULT = "2e-5 for sft, 1e-6 else; ten times that with --lora"
 
 Model = Annotated[
@@ -71,6 +75,7 @@ Rate = Annotated[float | None, setting(SftConfig, "learning_rate", FLAGS["learni
 Epochs = Annotated[float | None, setting(SftConfig, "epochs", FLAGS["epochs"])]
 BatchSize = Annotated[int | None, setting(SftConfig, "batch_size", FLAGS["batch_size"], default="16 for sft, 8 else")]
 MaxLength = Annotated[int | None, setting(SftConfig, "max_length", FLAGS["max_length"])]
+TooLong = Annotated[str | None, setting(SftConfig, "too_long", "--too-long", help=TOO_LONG)]
 Limit = Annotated[int | None, setting(SftConfig, "limit", FLAGS["limit"])]
 Lora = Annotated[bool, typer.Option("--lora", help="Train an adapter instead of all weights.")]
 LoraRank = Annotated[int | None, typer.Option("--lora-rank", help="Rank of the adapter; implies --lora.")]
@@ -92,6 +97,7 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
+    too_long: TooLong = None,
     limit: Limit = None,
     lora: Lora = False,
     lora_rank: LoraRank = None,
@@ -113,7 +119,7 @@ def train(
     fields = {
         **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
-        **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
+        **{"too_long": too_long, "workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
     }
     init = find_model(model, store, runs)
     # A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter.
