@@ -185,6 +185,8 @@ def test_a_row_that_is_cut_fits_and_is_what_it_was(
         assert len(fit.prompt_ids) + answer.kept <= max_length
         assert answer.kept >= 1
         assert answer.ids == row.answers[name].ids
+    if not all(answer.ends for answer in fit.answers.values()):
+        assert len(fit.prompt_ids) + max(answer.kept for answer in fit.answers.values()) == max_length, "room is left"
     whole = {mask: pair_example(any_tokenizer, record, mask, 10**6, 3) for mask in MASKS}
     for mask in MASKS:
         made = pair_example(any_tokenizer, record, mask, max_length, 3, too_long=cut)
