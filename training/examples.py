@@ -127,6 +127,6 @@ def _answer(source: Source, config: SftConfig) -> Weigh:
         raise UserError("config", what, "sft", f"They have {' and '.join(TARGETS[record])}.")
     policy = sft_policy(config.mask)
     if policy.reads_spans and record == QARecord.__name__:
-        what = f"the rows of {source.name} have no spans, and mask '{policy.tokens}' goes by them."
+        what = f"the rows of {source.name} have no spans, and this mask goes by spans."
         raise UserError("config", what, "sft", "Train on broken answers or pairs, or with `mask: response`.")
     return lambda row: sft_of(row, config.target, policy, config.seed)
