@@ -7,7 +7,7 @@ Counts add up. Rows: `read` = `trained_on` + all of `left_out`. Spans: `read` = 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -68,12 +68,12 @@ class Truncation:
     answers: int = 0
     spans_cut_in_part: int = 0
 
-    def add(self, row: Row, fit: Row) -> None:
+    def add(self, row: Row, fit: Row, sides: Iterable[str]) -> None:
         self.rows += fit is not row
         self.prompts += fit.prompt_ids != row.prompt_ids
-        for answer in fit.answers.values():
-            self.answers += not answer.ends
-            self.spans_cut_in_part += len(shortened_spans(answer))
+        for side in sides:
+            self.answers += not fit.answers[side].ends
+            self.spans_cut_in_part += len(shortened_spans(fit.answers[side]))
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Audit:
         self.spans.update(read=spans, cut_off=cut_off)
         if isinstance(fit, Row):
             assert isinstance(row, Row), "what fits was encoded"
-            self.truncation.add(row, fit)
+            self.truncation.add(row, fit, self.sides)
         if isinstance(fit, Row) or cut_off:
             self.tried += spans
         if cut_off:
@@ -175,8 +175,8 @@ class Audit:
         if self.truncation.rows:
             cut = self.truncation
             said.append(
-                f"{cut.rows} of {read} rows cut to {max_length} tokens ({cut.prompts} prompts, {cut.answers} answers); "
-                f"spans lost {self.spans['cut_off']} of {self.tried}, cut in part {cut.spans_cut_in_part}"
+                f"{cut.rows} of {read} rows cut to {max_length} tokens (prompts {cut.prompts}, answers {cut.answers}); "
+                f"of {self.tried} spans {self.spans['cut_off']} lost, {cut.spans_cut_in_part} cut in part"
             )
         return said
 

@@ -92,7 +92,7 @@ def test_one_cut_row_by_hand(letters: Any) -> None:
         },
     }
     assert audit.notes(20) == [
-        "1 of 1 rows cut to 20 tokens (1 prompts, 1 answers); spans lost 1 of 3, cut in part 1",
+        "1 of 1 rows cut to 20 tokens (prompts 1, answers 1); of 3 spans 1 lost, 1 cut in part",
     ]
 
 

@@ -89,7 +89,7 @@ def test_facts_say_what_became_of_the_rows(letters: Any, tmp_path: Path) -> None
     assert facts["audit"]["spans"] == {"read": 5, "with_tokens": 4, "cut_off": 1, "in_rows_left_out": 0}
     assert facts[NOTES] == [
         "1 of 4 rows left out: no-weight 1",
-        "2 of 4 rows cut to 20 tokens (2 prompts, 2 answers); spans lost 1 of 5, cut in part 0",
+        "2 of 4 rows cut to 20 tokens (prompts 2, answers 2); of 5 spans 1 lost, 0 cut in part",
     ]
 
 
