@@ -68,7 +68,7 @@ class ModelConfig(NodeConfig):
         default="reject",
         exclude_if=lambda value: value == "reject",
         description="What becomes of a row of which any answer does not fit into `max_length`: left out (`reject`), or "
-        "`cut`, or cut as a mapping says. All arms cut a row alike.",
+        "[cut](masks.md#rows-that-are-too-long) so that its spans stay, in all arms alike.",
     )
     max_skipped: float = Field(default=0.05, ge=0, le=1, description="Share of left-out rows that is put up with.")
     max_lost_spans: float = Field(
@@ -138,7 +138,7 @@ class PreferenceConfig(ModelConfig):
     loss: Literal["dpo", "tdpo1", "tdpo2"] = Field(default="dpo", description="The preference loss.")
     mask: Mask = Field(
         default="response",
-        description="Which tokens carry weight: [by name](formats.md#masks), or a policy for each side, "
+        description="Which tokens carry weight: [by name](masks.md), or a policy for each side, "
         "`{chosen: none, rejected: {tokens: spans, scale: 2}}`.",
     )
     _name = field_validator("mask")(pair_mask)
