@@ -1,6 +1,6 @@
 """The library: records, spans, token weights and losses under one name, for training loops and tools of one's own.
 
-    from kintsugi.api import PairCollator, preference_loss, select, shift, sides
+    from kintsugi.api import LiveReference, PairCollator, Scorer, preference_loss, sides
 
 Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` has a page on it and
 `examples/trl_pairs.py` a whole training step. Arguments, shapes and equations stand in the docstrings.
@@ -17,11 +17,27 @@ from pipeline.sources.formats import to_granular, to_response_level
 from pipeline.span_meter import characters, compared, joined, tokens_of
 from pipeline.spans import Edit, Span, apply, edit_at, inverse, spans_of
 from pipeline.stages.annotate import annotate, marked
-from training.batches import Batch, collate, collate_pairs, sample_order
-from training.collator import PairCollator, preference_record
+from training.batches import Batch, collate, collate_pairs, on, sample_order
+from training.collator import PairCollator, WeightedRows, preference_record
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
-from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.losses import (
+    PreferenceLoss,
+    Side,
+    cdpo,
+    dpo,
+    ipo,
+    metrics,
+    preference_loss,
+    rdpo,
+    sft,
+    sides,
+    simpo,
+    tdpo1,
+    tdpo2,
+)
+from training.objectives import Objective, needs
 from training.policies import Mask, PairPolicies, TokenPolicy
+from training.scoring import LiveReference, Scorer, Scores
 from training.tokens import (
     Example,
     PairExample,
@@ -40,7 +56,9 @@ __all__ = [
     "Edit",
     "Example",
     "FunctionTest",
+    "LiveReference",
     "Mask",
+    "Objective",
     "PairCollator",
     "PairExample",
     "PairPolicies",
@@ -49,12 +67,16 @@ __all__ = [
     "PreferenceRecord",
     "QARecord",
     "Reject",
+    "Scorer",
+    "Scores",
     "Side",
     "Span",
     "TokenPolicy",
     "UserError",
+    "WeightedRows",
     "annotate",
     "apply",
+    "cdpo",
     "characters",
     "collate",
     "collate_pairs",
@@ -64,13 +86,17 @@ __all__ = [
     "edit_at",
     "encode_response",
     "inverse",
+    "ipo",
     "joined",
     "marked",
     "metrics",
+    "needs",
+    "on",
     "pair_example",
     "position_kl",
     "preference_loss",
     "preference_record",
+    "rdpo",
     "read_rows",
     "sample_order",
     "select",
@@ -78,6 +104,7 @@ __all__ = [
     "sft_example",
     "shift",
     "sides",
+    "simpo",
     "span_weights",
     "spans_of",
     "tdpo1",

@@ -59,7 +59,7 @@ class Row:
     Attributes:
         prompt: the text behind `prompt_ids`; a chat template may stand around it there.
         answers: by the names of `texts_of`.
-        weight: what the row counts for in a loss.
+        weight: what its loss is multiplied by.
     """
 
     id: str

@@ -15,13 +15,14 @@ from training.audit import Audit
 from training.encoding import Row, encoded, texts_of
 from training.nodes import ModelConfig, PreferenceConfig, SftConfig
 from training.policies import sft_policy
-from training.tokens import NO_WEIGHT, Example, pair_of, sft_example, sft_of
+from training.tokens import NO_WEIGHT, PairExample, pair_of, sft_of
 from training.truncation import SPANS_CUT, TOO_LONG, fitted
 
+SIDES = ("chosen", "rejected")
 TARGETS: dict[str, tuple[str, ...]] = {
     "QARecord": ("response",),
-    "CorruptionRecord": ("chosen", "rejected"),
-    "PreferenceRecord": ("chosen", "rejected"),
+    "CorruptionRecord": SIDES,
+    "PreferenceRecord": SIDES,
 }
 """The answers that a run can learn, by record type."""
 
@@ -58,20 +59,17 @@ def prepare(tokenizer: Any, work: Work) -> Prepared:
     """
     source, config = work.source("data"), work.config
     if isinstance(config, PreferenceConfig):
-        audit, made = _read(tokenizer, source, config, PreferenceRecord, ("chosen", "rejected"), _pair(config))
+        audit, made = _read(tokenizer, source, config, PreferenceRecord, SIDES, _pair(config))
     else:
         audit, made = _read(tokenizer, source, config, record_type(source), (config.target,), _answer(source, config))
     audit.refuse_losses(config.max_lost_spans, config.max_length, f"node {work.name}, rows of {source.name}")
     return Prepared(*sorted_out(made, config, source), audit, config.max_length)
 
 
-def held_out_examples(tokenizer: Any, source: Source, limit: int | None, config: ModelConfig) -> list[Example]:
-    """The good answers that a run is measured on; rows that are too long count as in training."""
-    made = [
-        sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length, too_long=config.too_long)
-        for row in read_records(source.data, QARecord, limit)
-    ]
-    return sorted_out(made, config, source)[0]
+def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> tuple[list[PairExample], list[Reject]]:
+    """The pairs of rows, and those that gave none, without an audit."""
+    _, made = _read(tokenizer, source, config, PreferenceRecord, SIDES, _pair(config))
+    return sorted_out(made, config, source)
 
 
 def record_type(source: Source) -> Any:
@@ -84,12 +82,12 @@ def sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[li
     skipped = [example for example in made if isinstance(example, Reject)]
     kept = [example for example in made if not isinstance(example, Reject)]
     if not made:
-        raise UserError("data", "there are no rows to train on.", source.name, "Look at the node that makes them.")
+        raise UserError("data", "there are no rows.", source.name, "Look at the node that makes them.")
     if not kept or len(skipped) > config.max_skipped * len(made):
         cure = CURES.get(skipped[0].reason, "mend them")
         raise UserError(
             "data",
-            f"{len(skipped)} of {len(made)} rows cannot be trained on. The first, {skipped[0].id}: "
+            f"{len(skipped)} of {len(made)} rows cannot be used. The first, {skipped[0].id}: "
             f"{skipped[0].reason} ({skipped[0].detail}).",
             source.name,
             f"{cure[0].upper()}{cure[1:]}; or raise max_skipped if such rows can be spared.",

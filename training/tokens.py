@@ -49,7 +49,7 @@ class Example:
         input_ids: prompt, response and EOS: T ids. A response that was cut has no EOS.
         weights: T weights, aligned with `input_ids` as they stand; zero before `response_start`.
         response_start: where the response begins; at least 1, since the first token of a sequence has no prediction.
-        weight: what the row counts for in a loss.
+        weight: the row's: what its loss is multiplied by.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """The two sides of a preference pair; their prompt is the same. `weight` is what the pair counts for in a loss."""
+    """The two sides of a preference pair; their prompt is the same. `weight` is what its loss is multiplied by."""
 
     id: str
     chosen: Example
@@ -131,7 +131,7 @@ def pair_example(
     Reject if either side is longer than `max_length` tokens and is not to be cut, or if no token of either side
     carries weight, since such a pair has no gradient.
     """
-    row = encoded(tokenizer, record.id, record.prompt, texts_of(record), getattr(record, "weight", 1.0))
+    row = encoded(tokenizer, record.id, record.prompt, texts_of(record), record.weight)
     fit = row if isinstance(row, Reject) else fitted(tokenizer, row, max_length, too_long)
     return fit if isinstance(fit, Reject) else pair_of(fit, mask, seed)
 

@@ -22,13 +22,15 @@ from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
 from training import checkpoint, lora
 from training import engine as engines
-from training.batches import Batch, collate, collate_pairs, sample_order
+from training.batches import collate, collate_pairs, on, sample_order
+from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import prepare as prepare_rows
-from training.held_out import Evaluation, HeldOut
-from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.families import longest, probe
+from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig
+from training.scoring import LiveReference, Scorer
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -112,32 +114,53 @@ class Run:
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.data = prepare_rows(self.tokenizer, work)
         self.examples, self.skipped = self.data.examples, self.data.skipped
-        self.reference = self._load_reference(start)
+        reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        if reference is not None:
+            reference.plain = self.engine.module.plain
+        self.reference = LiveReference(reference) if reference is not None else self._own_reference()
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
-        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
+        self.tuned = evaluation is not None
+        wanted = evaluation or evaluation_of(work)
+        self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
         done = checkpoint.load(self.engine, self.scratch)
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
+        if done == 0:
+            log.write(*self._evaluated(0))
         for step in range(done, len(self.order)):
-            log.write(self._step(step) | self._evaluated(step + 1))
+            figures = self._step(step)
+            measured, samples = self._evaluated(step + 1)
+            log.write(figures | measured, samples)
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
         self._export(log)
 
-    def _load_reference(self, start: Start) -> torch.nn.Module | None:
-        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
+    def _load_reference(self, start: Start) -> Scorer | None:
+        """A frozen copy of the model that a preference run starts from, where its loss or its measure needs one.
+
+        A LoRA policy is its own reference.
+        """
+        if not isinstance(self.config, PreferenceConfig):
+            return None
+        if not self.config.objective.reference and self.config.evaluate is None:
+            return None
+        if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return model.to(_device()).eval().requires_grad_(False)
+        return Scorer(model.to(_device()).eval().requires_grad_(False))
+
+    def _own_reference(self) -> LiveReference | None:
+        adapts = isinstance(self.config, PreferenceConfig) and self.config.lora is not None
+        return LiveReference(self.engine.module) if adapts else None
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -175,19 +198,21 @@ class Run:
             "seconds": round(time.perf_counter() - started, 4),
         }
 
-    def _evaluated(self, step: int) -> dict[str, float]:
-        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+    def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
-            return {}
-        from ray.train import report
+            return {}, []
+        found = self.held_out.figures(self.engine, self.reference)
+        figures = {"step": step, "total": len(self.order), **found}
+        if self.tuned:
+            from ray.train import report
 
-        figures = self.held_out.figures(self.engine)
-        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
-        return figures
+            report({**figures, "evaluation": self.held_out.due[step]})
+        return figures, self.held_out.samples(self.engine, step)
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
@@ -195,41 +220,35 @@ class Run:
 
         DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
         """
-        batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        total = sft(weighted_sums(logps, positions.weights, positions.row, len(mine))).sum()
+        batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
+        logps = self.engine(batch).logps[batch.scored]
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
+        total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, float(batch.attention_mask.sum())
+        return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
-        batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        reference = self._reference_logits(batch, positions)
-        policy = self._logits(self.engine, batch, positions)
-        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
+        """The mean over the pairs of all ranks.
 
-    @torch.no_grad()
-    def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
-        """What the model that the run started from says, [N, V]. It goes first, before anything of the step is held."""
-        if self.reference is not None:
-            return self._logits(self.reference, batch, positions)
-        with lora.as_reference(self.engine.module):
-            return self._logits(self.engine.module, batch, positions)
+        Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
+        """
+        needs, pad = config.objective, self.tokenizer.pad_token_id or 0
+        batch = on(collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels), self.engine.device)
+        scores = self.engine(batch, self.reference if needs.reference else None, kl=needs.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
+        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
+        return loss, metrics(result, chosen, rejected), batch.tokens
 
-    def _on_device(self, batch: Batch) -> Batch:
-        return Batch(*(tensor.to(self.engine.device) for tensor in batch))
-
-    def _logits(self, model: Any, batch: Batch, positions: Positions) -> Tensor:
-        """The logits that predict the weighted tokens, [N, V]."""
-        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -247,15 +266,16 @@ class Run:
                 "steps": len(self.order),
                 "world_size": self.world,
                 **log.totals(),
-                **self._adapter_facts(),
+                **self._model_facts(),
                 **self.data.facts,
+                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
-        if not lora.is_adapted(self.engine.module):
-            return {}
-        return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
+    def _model_facts(self) -> dict[str, Any]:
+        model = self.engine.module.model
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -110,8 +110,8 @@ def test_too_many_lost_spans_name_the_node_and_the_rows(letters: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("rows", "options", "said", "hint"),
     [
-        (PAIRS, {}, "2 of 4 rows cannot be trained on. The first, long-chosen: too-long", "too_long: cut"),
-        (PAIRS[3:], {"mask": "granular"}, "1 of 1 rows cannot be trained on", "Mark spans"),
+        (PAIRS, {}, "2 of 4 rows cannot be used. The first, long-chosen: too-long", "too_long: cut"),
+        (PAIRS[3:], {"mask": "granular"}, "1 of 1 rows cannot be used", "Mark spans"),
         (PAIRS[3:], {"mask": {"chosen": "none", "rejected": "random"}}, "selects no token", "Mark spans"),
         (
             [pair("far", "a" * 30, "b", [(28, 29)])],
