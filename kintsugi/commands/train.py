@@ -151,8 +151,7 @@ def train(
         "model": {**_training(loss, pairs, fields), "init": "start" if start else init, "data": "rows"},
     }
     graph = inline("train", output.name if output else pairs.stem, nodes, OPTIONS, seed)
-    if mask not in (None, "response"):
-        _refuse_without_spans(pairs, str(mask))
+    _refuse_without_spans(pairs, mask)
     _train(graph, output, store, runs, force)
 
 
@@ -193,8 +192,10 @@ def _good_answer(rows: Path) -> str:
     return "response" if first is None or isinstance(first, QARecord) else "chosen"
 
 
-def _refuse_without_spans(rows: Path, mask: str) -> None:
+def _refuse_without_spans(rows: Path, mask: str | None) -> None:
     """A mask that selects tokens by spans needs some: told now, before anything is trained."""
+    if mask in (None, "response"):
+        return
     for row in usable_rows(rows):
         if getattr(row, "chosen_spans", ()) or getattr(row, "rejected_spans", ()):
             return
