@@ -20,10 +20,10 @@ from torch import Tensor
 from pipeline.failures import UserError
 from training import lora
 from training.batches import collate, collate_pairs
+from training.configs import LoraConfig
 from training.families import probe
 from training.head import predict
 from training.losses import Loss, Side, preference_loss, sides
-from training.nodes import LoraConfig
 from training.scoring import CachedHidden, LiveReference, Scorer, ShortForm
 from training.tokens import Example, PairExample
 
