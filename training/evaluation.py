@@ -22,8 +22,8 @@ from training.batches import collate, on
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
 from training.held_out import HeldOutRow, held_out_rows, shares
 from training.nodes import ModelConfig
+from training.reference import Reference, Said
 from training.samples import greedy_samples, sample_line
-from training.scoring import LiveReference
 from training.tokens import Example, PairExample
 
 
@@ -44,6 +44,11 @@ class Evaluation:
     limit: int | None = None
     samples: int = 0
     beta: float = 0.1
+
+    @property
+    def rows(self) -> tuple[Source, int | None]:
+        """What is looked at: a source, and how many rows of it."""
+        return self.source, self.limit
 
     def asked(self) -> dict[str, Any]:
         """What is measured, for the model's manifest."""
@@ -83,7 +88,7 @@ class HeldOut:
         self._ordered = sorted(self.data.rows, key=lambda row: row.tokens)
         self._batch = config.batch_size // config.accumulation
 
-    def figures(self, engine: Any, reference: LiveReference | None) -> dict[str, float]:
+    def figures(self, engine: Any, reference: Reference | None) -> dict[str, float]:
         """The figures of the policy as it is; all ranks call this, and all get the same.
 
         Args:
@@ -116,7 +121,7 @@ class HeldOut:
         """What the manifest says of it, apart from figures; `trained` is what the run learns from."""
         return {"asked": self.evaluation.asked(), **self.data.facts(trained)}
 
-    def _sums(self, engine: Any, reference: LiveReference | None) -> Sums:
+    def _sums(self, engine: Any, reference: Reference | None) -> Sums:
         """The sums over this rank's rows."""
         parts = len(self.data.types) + 1
         sums = Sums.zero(parts)
@@ -129,12 +134,16 @@ class HeldOut:
         return sums
 
 
-def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: LiveReference | None) -> Scored:
+def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Reference | None) -> Scored:
     """What policy and reference say of every response token of these rows; pairs' chosen answers come first."""
     sides = range(len(rows[0].answers))
     # Plain rows, one for each answer: what is measured owes nothing to how training saves work.
-    batch = on(collate([row.answers[side] for side in sides for row in rows], pad_id), engine.device)
-    scores = engine(batch, reference, kl=reference is not None, top=True)
+    batch = collate([row.answers[side] for side in sides for row in rows], pad_id)
+    paired = reference is not None
+    said = reference.of(batch, [row.pair for row in rows], engine.module, kl=True) if reference else Said()
+    batch = on(batch, engine.device)
+    scores = engine(batch, said.source, kl=paired, top=True)
+    their_logps = said.logps_or(scores)
     parts = [row.parts[side] for side in sides for row in rows]
     entries = zip(batch.answer.tolist(), batch.offset.tolist(), strict=True)
     return Scored(
@@ -142,8 +151,8 @@ def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Live
         part=torch.tensor([parts[answer][token] for answer, token in entries]),
         logps=scores.logps[batch.scored],
         best=(scores.top == batch.targets)[batch.scored],
-        reference=None if reference is None else scores.reference[batch.scored],
-        kl=None if reference is None else scores.kl[batch.scored],
+        reference=None if their_logps is None else their_logps[batch.scored],
+        kl=None if scores.kl is None else scores.kl[batch.scored],
     )
 
 

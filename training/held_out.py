@@ -44,6 +44,12 @@ class HeldOutRow:
     parts: tuple[tuple[int, ...], ...]
 
     @property
+    def pair(self) -> PairExample:
+        """The answers of a pair."""
+        chosen, rejected = self.answers
+        return PairExample(chosen.id, chosen, rejected)
+
+    @property
     def tokens(self) -> int:
         """The length of the longest answer with its prompt, which batches are padded to."""
         return max(len(answer.input_ids) for answer in self.answers)
@@ -65,6 +71,11 @@ class HeldOutRows:
     @property
     def paired(self) -> bool:
         return len(self.rows[0].answers) == 2
+
+    @property
+    def pairs(self) -> list[PairExample]:
+        """The pairs, where they are pairs."""
+        return [row.pair for row in self.rows]
 
     def facts(self, trained: Sequence[Example | PairExample]) -> dict[str, Any]:
         """Counts that never change in the course of a run: rows, those of each error type, and those that were not

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
@@ -19,6 +19,7 @@ MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
 
 TINY = "tiny"
 ALL_LINEAR = "all-linear"
+CACHE_LIMIT = ByteSize(4 * 10**9)
 
 
 def _is_none(value: Any) -> bool:
@@ -182,6 +183,21 @@ class PreferenceConfig(ModelConfig):
         description="Adds an SFT term with this weight to any loss: the mean negative log likelihood of the chosen "
         "answer's weighted tokens, against a chosen answer that grows less likely along with the rejected one.",
     )
+    reference: Literal["auto", "live", "cached"] = Field(
+        default="auto",
+        exclude_if=lambda value: value == "auto",
+        description="`cached`: what the reference says is computed once, before the policy is loaded, and kept in the "
+        "store for every run with the same start, rows and tokens, whatever its loss, mask or learning rate (losses "
+        "with a KL: for every run that weights the same tokens). `live`: the reference runs at every step. `auto`: "
+        "cached where that fits in `cache_limit`, else live, and the manifest says so. They agree to rounding.",
+    )
+    cache_limit: ByteSize = Field(
+        default=CACHE_LIMIT,
+        gt=0,
+        exclude_if=lambda value: value == CACHE_LIMIT,
+        description="The most that the run's cached reference may take on disk, such as `500 MB`. An answer token "
+        "takes 4 bytes; with a KL a weighted token takes as much as a hidden state.",
+    )
 
     @field_validator("beta", "alpha", "label_smoothing", "gamma")
     @classmethod
@@ -304,7 +320,7 @@ def init_fingerprint(init: str) -> str:
     directory = Path(init)
     if directory.is_dir():
         check_model_directory(directory)
-        return _directory_hash(directory)
+        return directory_hash(directory)
     if init.count("/") == 1 and not init.startswith((".", "/", "~")):
         return init
     raise UserError(
@@ -325,7 +341,7 @@ def import_fingerprint(origin: str) -> str:
     if not (directory / ADAPTER_WEIGHTS).exists():
         hint = "Save it with save_pretrained; pickled weights (*.bin) are not loaded."
         raise UserError("config", f"the adapter lacks {ADAPTER_WEIGHTS}.", str(directory), hint)
-    return content_key([_directory_hash(directory), base, init_fingerprint(base)])
+    return content_key([directory_hash(directory), base, init_fingerprint(base)])
 
 
 def check_model_directory(directory: Path) -> None:
@@ -348,7 +364,8 @@ def check_model_directory(directory: Path) -> None:
         )
 
 
-def _directory_hash(directory: Path) -> str:
+def directory_hash(directory: Path) -> str:
+    """What identifies a model by its files."""
     from pipeline.store import content_key, file_hash
 
     return content_key([[path.name, file_hash(path)] for path in model_files(directory)])

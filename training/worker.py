@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora
+from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.evaluation import Evaluation, HeldOut, evaluation_of
@@ -30,7 +31,8 @@ from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
-from training.scoring import LiveReference, Scorer
+from training.reference import Reference, Said
+from training.reference_making import Origin
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -55,17 +57,10 @@ def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
         if distributed.get_rank() == 0:
             held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
         distributed.barrier()
-        if not _agreed(read_manifest(work.directory) is not None):
+        if not ranks.agreed(read_manifest(work.directory) is not None, _device()):
             work.started = time.time()
             Run(work, evaluation).train()
         distributed.barrier()
-
-
-def _agreed(flag: bool) -> bool:
-    """The first rank's answer, on every rank."""
-    answer = torch.tensor(int(flag), device=_device())
-    distributed.broadcast(answer, src=0)
-    return bool(answer.item())
 
 
 def _device() -> torch.device:
@@ -109,23 +104,19 @@ class Run:
         self.rank = distributed.get_rank()
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
-        torch.manual_seed(self.config.seed)
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        reference = self._load_reference(start)
-        model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
-        if self.config.lora is not None:
-            model = self._adapted(model, start, self.config.lora)
-        self.engine = engines.initialize(model, self.config)
-        self.family = probe(self.engine, self.engine.module, longest(self.examples))
-        if reference is not None:
-            reference.plain = self.engine.module.plain
-        self.reference = LiveReference(reference) if reference is not None else self._own_reference()
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)
         self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
+        self.reference, self.measure = self._reference(start)
+        # Now, so that dropout does not depend on whether the reference was run.
+        torch.manual_seed(self.config.seed)
+        model, self._keeper = self._load(start)
+        self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
@@ -150,23 +141,23 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from, where its loss or its measure needs one.
-
-        A LoRA policy is its own reference.
-        """
+    def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
+        """What a preference run is held to, the model that it starts from, in training and where it is measured."""
         if not isinstance(self.config, PreferenceConfig):
-            return None
-        if not self.config.objective.reference and self.config.evaluate is None:
-            return None
-        if self.config.lora is not None:
-            return None
-        model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return Scorer(model.to(_device()).eval().requires_grad_(False))
+            return None, None
+        rows = (self.work.source("data"), self.config.limit)
+        origin = Origin(self.work, rows, start, self.tokenizer, _device(), partial(self._load, start))
+        needs = self.config.objective
+        held_to = reference.prepare(origin, self.examples, kl=needs.kl) if needs.reference else None
+        if self.held_out is None or not self.held_out.data.paired:
+            return held_to, None
+        measured = replace(origin, rows=self.held_out.evaluation.rows)
+        return held_to, reference.for_measuring(measured, self.held_out.data.pairs, held_to)
 
-    def _own_reference(self) -> LiveReference | None:
-        adapts = isinstance(self.config, PreferenceConfig) and self.config.lora is not None
-        return LiveReference(self.engine.module) if adapts else None
+    def _load(self, start: Start) -> tuple[Any, Any]:
+        """The model as it starts, and what must be kept for as long as it is loaded."""
+        model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -208,7 +199,7 @@ class Run:
         """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
             return {}, []
-        found = self.held_out.figures(self.engine, self.reference)
+        found = self.held_out.figures(self.engine, self.measure)
         figures = {"step": step, "total": len(self.order), **found}
         if self.tuned:
             from ray.train import report
@@ -243,9 +234,11 @@ class Run:
         Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
         """
         needs, pad = config.objective, self.tokenizer.pad_token_id or 0
-        batch = on(collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels), self.engine.device)
-        scores = self.engine(batch, self.reference if needs.reference else None, kl=needs.kl)
-        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
+        batch = collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels)
+        said = self.reference.of(batch, mine, self.engine.module, kl=needs.kl) if self.reference else Said()
+        batch = on(batch, self.engine.device)
+        scores = self.engine(batch, said.source, kl=needs.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, said.logps_or(scores), scores.kl)
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )
@@ -273,14 +266,20 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
-                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
+                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
             },
         )
 
+    def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
+        assert self.held_out is not None
+        held_to = {} if self.measure is None else self.measure.facts
+        return {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
+
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
+        held_to = {} if self.reference is None else self.reference.facts
         adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
-        return {**self.family.facts(), **adapter}
+        return {**self.family.facts(), **held_to, **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -23,8 +23,9 @@ from training.evaluation import Evaluation, HeldOut
 from training.held_out import OTHERS, TYPES, error_types, held_out_rows, shares, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
 from training.nodes import PreferenceConfig, SftConfig
+from training.reference import Live
 from training.samples import SAMPLE_TOKENS
-from training.scoring import LiveReference, Scorer
+from training.scoring import Scorer
 from training.tokens import sft_example
 
 SOURCE = Source("evaluation", "qa", "rows", "key", "validation", Path())
@@ -181,8 +182,8 @@ def load(directory: Path, noise: float = 0.0) -> Any:
     return model
 
 
-def held_to(model: Any) -> LiveReference:
-    return LiveReference(Scorer(model.eval().requires_grad_(False)))
+def held_to(model: Any) -> Live:
+    return Live(Scorer(model.eval().requires_grad_(False)))
 
 
 def direct(policy: Any, reference: Any, tokenizer: Any) -> dict[str, float]:
