@@ -143,6 +143,7 @@ def test_supervised_models_are_measured_on_pairs_and_on_good_answers(evaluated: 
     first = measured(evaluated, ARMS[0])[0]
     assert pairs[0] == pytest.approx({name: first[name] for name in pairs[0]}, rel=1e-6)
     assert pairs[2]["eval/nll"] < pairs[0]["eval/nll"]
+    assert [line["step"] for line in lines_of(evaluated.directory(nodes[1]), "samples.jsonl")] == [0, 2]
 
 
 def test_nothing_that_is_learnt_or_tested_is_measured_on(evaluated: Finished) -> None:
