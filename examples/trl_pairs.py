@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kintsugi.api import PairCollator, metrics, preference_loss, select, shift, sides
+from kintsugi.api import LiveReference, PairCollator, Scorer, metrics, preference_loss, sides
 from training import tiny
 
 ROWS = [
@@ -52,18 +52,15 @@ def main(steps: int = 10) -> list[dict[str, float]]:
     """Train for some steps and give the metrics of each."""
     with tempfile.TemporaryDirectory() as folder:
         model, tokenizer = load(Path(folder))
-    reference = copy.deepcopy(model).eval().requires_grad_(False)
+    policy, reference = Scorer(model), LiveReference(Scorer(copy.deepcopy(model).eval().requires_grad_(False)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    batches = DataLoader(ROWS, batch_size=3, collate_fn=PairCollator(tokenizer, mask="granular", diff=True))
+    collator = PairCollator(tokenizer, mask="granular", diff=True)
+    batches = DataLoader(ROWS, batch_size=3, collate_fn=collator.batch)
     log = []
     for step in range(steps):
         for batch in batches:
-            inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-            positions = shift(batch.input_ids, batch.weights)
-            policy_logits = select(model(**inputs).logits, positions)
-            with torch.no_grad():
-                reference_logits = select(reference(**inputs).logits, positions)
-            chosen, rejected = sides(policy_logits, reference_logits, positions, len(batch.input_ids) // 2, kl=True)
+            scores = policy(batch, reference, kl=True)
+            chosen, rejected = sides(batch, 3, scores.logps, scores.reference, scores.kl)
             result = preference_loss("tdpo2", chosen, rejected, beta=0.1, alpha=0.5)
             optimizer.zero_grad()
             result.losses.mean().backward()

@@ -1,6 +1,6 @@
 """The library: records, spans, token weights and losses under one name, for training loops and tools of one's own.
 
-    from kintsugi.api import PairCollator, preference_loss, select, shift, sides
+    from kintsugi.api import LiveReference, PairCollator, Scorer, preference_loss, sides
 
 Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` has a page on it and
 `examples/trl_pairs.py` a whole training step. Arguments, shapes and equations stand in the docstrings.
@@ -17,10 +17,11 @@ from pipeline.sources.formats import to_granular, to_response_level
 from pipeline.span_meter import characters, compared, joined, tokens_of
 from pipeline.spans import Edit, Span, apply, edit_at, inverse, spans_of
 from pipeline.stages.annotate import annotate, marked
-from training.batches import Batch, collate, collate_pairs, sample_order
-from training.collator import PairCollator, preference_record
+from training.batches import Batch, collate, collate_pairs, on, sample_order
+from training.collator import PairCollator, WeightedRows, preference_record
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
 from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.scoring import LiveReference, Scorer, Scores
 from training.tokens import (
     Example,
     Mask,
@@ -38,6 +39,7 @@ __all__ = [
     "Edit",
     "Example",
     "FunctionTest",
+    "LiveReference",
     "Mask",
     "PairCollator",
     "PairExample",
@@ -46,9 +48,12 @@ __all__ = [
     "PreferenceRecord",
     "QARecord",
     "Reject",
+    "Scorer",
+    "Scores",
     "Side",
     "Span",
     "UserError",
+    "WeightedRows",
     "annotate",
     "apply",
     "characters",
@@ -63,6 +68,7 @@ __all__ = [
     "joined",
     "marked",
     "metrics",
+    "on",
     "pair_example",
     "position_kl",
     "preference_loss",

@@ -1,10 +1,21 @@
-"""Examples to padded tensors, and the order in which training sees them."""
+"""Examples to what a model runs on, and the order in which training sees them.
+
+A batch says two things apart: which tokens go through the model (R rows of T), and which of their hidden states predict
+tokens that carry weight. So tokens that decide nothing are not run, and what two answers share is run once:
+
+- Everything after the last weighted token of an answer is left out: attention is causal, nothing before it sees it.
+- An answer without weight is not run at all.
+- The tokens with which both answers of a pair begin (the prompt, and often most of the answer) are run once, with both
+  tails behind them: ``[prefix | chosen tail | rejected tail]``. Positions count from the end of the prefix in both
+  tails, and neither tail sees the other.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -16,34 +27,184 @@ from training.tokens import Example, PairExample
 
 
 class Batch(NamedTuple):
-    """R examples, padded on the right to the longest, T tokens.
+    """A answers as R rows of T tokens, padded on the right, and the M places where they carry weight.
+
+    An answer of `collate` is its example; of `collate_pairs` with B pairs, b is the chosen and B + b the rejected
+    answer of pair b.
 
     Attributes:
         input_ids: int64 [R, T].
-        attention_mask: int64 [R, T], 1 on tokens, 0 on padding. Padding and EOS may share an id: trust this, not ids.
-        weights: fp32 [R, T], aligned with `input_ids` as they stand, 0 on prompts and padding.
+        attention_mask: int64 [R, T], 1 on tokens, where rows are plain: causal, padded on the right. Where rows hold
+            tails that are blind to each other: bool [R, 1, T, T], whether a token (third) sees another (fourth).
+        position_ids: int64 [R, T].
+        index: int64 [N], ascending: the places in [R * T] whose hidden state predicts a token that carries weight. One
+            entry for each (place, token): a place stands here twice where the answers of a pair part.
+        targets: int64 [N], the token predicted there.
+        scored: int64 [M], which of the N predictions an entry is about; two entries share one where answers do.
+        answer: int64 [M], whose entry it is: 0..A-1, ascending.
+        offset: int64 [M], which token of its answer it is, 0 being the first after the prompt.
+        weights: fp32 [M], never 0.
+        tokens: those that go through the model, without padding.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
+    position_ids: Tensor
+    index: Tensor
+    targets: Tensor
+    scored: Tensor
+    answer: Tensor
+    offset: Tensor
     weights: Tensor
+    tokens: int
+
+
+def on(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch with its tensors on a device."""
+    return Batch(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Examples as one right-padded batch, in their order: [R, T] each."""
-    longest = max(len(example.input_ids) for example in examples)
-    padding = [longest - len(example.input_ids) for example in examples]
-    rows = list(zip(examples, padding, strict=True))
-    return Batch(
-        input_ids=torch.tensor([[*example.input_ids, *[pad_id] * pad] for example, pad in rows]),
-        attention_mask=torch.tensor([[1] * len(example.input_ids) + [0] * pad for example, pad in rows]),
-        weights=torch.tensor([[*example.weights, *[0.0] * pad] for example, pad in rows], dtype=torch.float32),
-    )
+    """Examples as one batch, in their order."""
+    rows = _Rows()
+    for answer, example in enumerate(examples):
+        rows.alone(answer, example, example.weights)
+    return rows.batch(pad_id, examples[0].input_ids[0])
 
 
-def collate_pairs(pairs: Sequence[PairExample], pad_id: int) -> Batch:
-    """B pairs as one batch of 2B rows: all chosen answers, then all rejected ones in the same order."""
-    return collate([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], pad_id)
+def collate_pairs(pairs: Sequence[PairExample], pad_id: int, share: bool = True, cancel: bool = False) -> Batch:
+    """B pairs as one batch of 2B answers: all chosen ones, then all rejected ones in the same order.
+
+    Args:
+        pairs: whose weights decide what is run.
+        pad_id: any id of the vocabulary: what it stands at is never seen.
+        share: whether what the answers of a pair begin with is run once, which takes a 4-D attention mask.
+        cancel: whether to leave out tokens that both answers share, with equal weights and before they part. In a
+            difference of weighted sums, chosen less rejected, they cancel, in value and in gradient.
+    """
+    rows = _Rows()
+    weights = [_without_common(pair) if cancel else (pair.chosen.weights, pair.rejected.weights) for pair in pairs]
+    alone: list[tuple[int, Example, Sequence[float]]] = []
+    for number, (pair, (chosen, rejected)) in enumerate(zip(pairs, weights, strict=True)):
+        if share and any(chosen) and any(rejected):
+            rows.together((number, len(pairs) + number), pair, (chosen, rejected))
+        else:
+            alone += [(number, pair.chosen, chosen), (len(pairs) + number, pair.rejected, rejected)]
+    for row in sorted(alone, key=lambda row: row[0]):
+        rows.alone(*row)
+    return rows.batch(pad_id, pairs[0].chosen.input_ids[0])
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences begin with in common."""
+    pairs = zip(first, second, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
+
+
+def _without_common(pair: PairExample) -> tuple[list[float], list[float]]:
+    """The weights of both sides, 0 on tokens that both share and weigh the same."""
+    chosen, rejected = list(pair.chosen.weights), list(pair.rejected.weights)
+    for place in range(common_prefix(pair.chosen.input_ids, pair.rejected.input_ids)):
+        if chosen[place] == rejected[place]:
+            chosen[place] = rejected[place] = 0.0
+    return chosen, rejected
+
+
+def _needed(weights: Sequence[float]) -> int:
+    """How many tokens must be run to predict the last that carries weight: all before it."""
+    return max((place for place, weight in enumerate(weights) if weight), default=0)
+
+
+class _Entry(NamedTuple):
+    answer: int
+    row: int
+    place: int
+    target: int
+    offset: int
+    weight: float
+
+
+@dataclass
+class _Rows:
+    """Rows in the making: per token its id, its position, and the branch it is on; and what is predicted where.
+
+    Branch 0 is seen by all that comes after it, the others by themselves alone.
+    """
+
+    ids: list[list[int]] = field(default_factory=list)
+    positions: list[list[int]] = field(default_factory=list)
+    branches: list[list[int]] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
+
+    def alone(self, answer: int, example: Example, weights: Sequence[float]) -> None:
+        """A row for one answer; none where it carries no weight."""
+        if length := _needed(weights):
+            self._score(answer, example, weights, prefix=length, tail=0)
+            self._row(list(example.input_ids[:length]), list(range(length)), [0] * length)
+
+    def together(self, answers: tuple[int, int], pair: PairExample, weights: tuple[Sequence[float], ...]) -> None:
+        """One row for both answers of a pair."""
+        chosen, rejected = pair.chosen.input_ids, pair.rejected.input_ids
+        needed = [_needed(side) for side in weights]
+        prefix = min(common_prefix(chosen, rejected), max(needed))
+        ends = [max(prefix, length) for length in needed]
+        tails = chosen[prefix : ends[0]], rejected[prefix : ends[1]]
+        self._score(answers[0], pair.chosen, weights[0], prefix, tail=prefix)
+        self._score(answers[1], pair.rejected, weights[1], prefix, tail=ends[0])
+        longer = chosen if needed[0] >= needed[1] else rejected
+        self._row(
+            [*longer[:prefix], *tails[0], *tails[1]],
+            [*range(ends[0]), *range(prefix, ends[1])],
+            [*[0] * prefix, *[1] * len(tails[0]), *[2] * len(tails[1])],
+        )
+
+    def _row(self, ids: list[int], positions: list[int], branches: list[int]) -> None:
+        self.ids.append(ids)
+        self.positions.append(positions)
+        self.branches.append(branches)
+
+    def _score(self, answer: int, example: Example, weights: Sequence[float], prefix: int, tail: int) -> None:
+        """The entries of an answer in the row to come, its tokens after the first `prefix` standing from `tail` on."""
+        for token, weight in enumerate(weights):
+            if weight:
+                before = token - 1
+                place = before if before < prefix else tail + before - prefix
+                target, offset = example.input_ids[token], token - example.response_start
+                self.entries.append(_Entry(answer, len(self.ids), place, target, offset, weight))
+
+    def batch(self, pad_id: int, any_id: int) -> Batch:
+        """The tensors. Where no answer carries weight, one token is run: workers must all go through the model."""
+        if not self.ids:
+            self._row([any_id], [0], [0])
+        longest = max(map(len, self.ids))
+        self.entries.sort(key=lambda entry: entry.answer)
+        predicted = [(entry.row * longest + entry.place, entry.target) for entry in self.entries]
+        unique = sorted(set(predicted))
+        number = {prediction: place for place, prediction in enumerate(unique)}
+        return Batch(
+            input_ids=_padded(self.ids, longest, pad_id),
+            attention_mask=self._mask(longest),
+            position_ids=_padded(self.positions, longest, 0),
+            index=torch.tensor([place for place, _ in unique], dtype=torch.int64),
+            targets=torch.tensor([target for _, target in unique], dtype=torch.int64),
+            scored=torch.tensor([number[prediction] for prediction in predicted], dtype=torch.int64),
+            answer=torch.tensor([entry.answer for entry in self.entries], dtype=torch.int64),
+            offset=torch.tensor([entry.offset for entry in self.entries], dtype=torch.int64),
+            weights=torch.tensor([entry.weight for entry in self.entries], dtype=torch.float32),
+            tokens=sum(map(len, self.ids)),
+        )
+
+    def _mask(self, longest: int) -> Tensor:
+        branches = _padded(self.branches, longest, -1)
+        if not (branches > 0).any():
+            return (branches >= 0).to(torch.int64)
+        # Padding is a branch of its own: what sees nothing at all would be NaN.
+        sees = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
+        return sees.tril().unsqueeze(1)
+
+
+def _padded(rows: list[list[int]], longest: int, value: int) -> Tensor:
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=torch.int64)
 
 
 def sample_order(n: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from pipeline.chat import Tokenizer
 from pipeline.failures import UserError
@@ -13,9 +16,23 @@ from pipeline.sources.formats import FORMATS, BadRow, recognise, record_id
 from pipeline.stages.annotate import annotate, marked
 from pipeline.store import content_key
 from training.batches import Batch, collate_pairs
-from training.tokens import Mask, pair_example
+from training.tokens import Mask, PairExample, pair_example
 
 Pair = PreferenceRecord | Mapping[str, Any]
+
+
+class WeightedRows(NamedTuple):
+    """B pairs as 2B rows for any causal model: chosen answers, then rejected ones, padded on the right.
+
+    Attributes:
+        input_ids: int64 [2B, T].
+        attention_mask: int64 [2B, T], 1 on tokens, 0 on padding. Padding and EOS may share an id: trust this, not ids.
+        weights: fp32 [2B, T], aligned with `input_ids` as they stand, 0 on prompts and padding.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    weights: Tensor
 
 
 def preference_record(row: Pair) -> PreferenceRecord:
@@ -40,7 +57,10 @@ def preference_record(row: Pair) -> PreferenceRecord:
 
 @dataclass(frozen=True)
 class PairCollator:
-    """A ``collate_fn``: B rows to one batch of 2B, chosen answers first, each token with its weight under the mask.
+    """A ``collate_fn``: B rows of pairs to token ids and the weight of each token under a mask.
+
+    Called, it gives `WeightedRows`, for a training step that makes logits of every token. Its method `batch` gives what
+    a `training.scoring.Scorer` takes, which is several times as fast and needs a fraction of the memory.
 
     Attributes:
         tokenizer: a fast Hugging Face tokenizer.
@@ -56,8 +76,27 @@ class PairCollator:
     diff: bool = False
     seed: int = 0
 
-    def __call__(self, rows: Sequence[Pair]) -> Batch:
-        """The batch of these rows: ``input_ids``, ``attention_mask`` and ``weights``, [2B, T] each."""
+    def __call__(self, rows: Sequence[Pair]) -> WeightedRows:
+        """The rows, whole: ``input_ids``, ``attention_mask`` and ``weights``, [2B, T] each."""
+        pairs = self.pairs(rows)
+        examples = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
+        longest = max(len(example.input_ids) for example in examples)
+
+        def padded(values: Sequence[float], value: float) -> list[float]:
+            return [*values, *[value] * (longest - len(values))]
+
+        return WeightedRows(
+            torch.tensor([padded(example.input_ids, _pad_id(self.tokenizer)) for example in examples]),
+            torch.tensor([padded([1] * len(example.input_ids), 0) for example in examples]),
+            torch.tensor([padded(example.weights, 0.0) for example in examples], dtype=torch.float32),
+        )
+
+    def batch(self, rows: Sequence[Pair]) -> Batch:
+        """The rows as a `training.batches.Batch` of 2B answers, those of a pair in rows of their own."""
+        return collate_pairs(self.pairs(rows), _pad_id(self.tokenizer), share=False)
+
+    def pairs(self, rows: Sequence[Pair]) -> list[PairExample]:
+        """The rows as tokens and weights."""
         records = [preference_record(row) for row in rows]
         pairs = [marked(record) if self.diff else record for record in records]
         examples = [pair_example(self.tokenizer, pair, self.mask, self.max_length, self.seed) for pair in pairs]
@@ -69,8 +108,7 @@ class PairCollator:
                     f"row {example.id}",
                     "Leave it out, raise max_length, or mark spans with diff=True.",
                 )
-        usable = [example for example in examples if not isinstance(example, Reject)]
-        return collate_pairs(usable, _pad_id(self.tokenizer))
+        return [example for example in examples if not isinstance(example, Reject)]
 
 
 def _pad_id(tokenizer: Any) -> int:

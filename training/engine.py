@@ -10,6 +10,7 @@ import torch
 
 from training import lora
 from training.nodes import ModelConfig
+from training.scoring import Scorer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ADAM_BETAS = (0.9, 0.95)
@@ -48,13 +49,13 @@ def prepare_process(on_gpu: bool) -> None:
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
-    """The engine that owns model and optimizer. Frozen parameters are not the optimizer's."""
+    """The engine that owns the model, wrapped into a `Scorer`, and the optimizer, whose are the unfrozen parameters."""
     import deepspeed
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay)
     settings = deepspeed_config(config)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
+    engine, *_ = deepspeed.initialize(model=Scorer(model), optimizer=optimizer, config=settings)
     return engine
 
 
@@ -84,12 +85,15 @@ def save_model(engine: Any, directory: Path, rank: int) -> None:
 
     All ranks call this: under ZeRO-3 each holds a part.
     """
-    adapted = lora.is_adapted(engine.module)
+    model: Any = engine.module.model
+    adapted = lora.is_adapted(model)
     sharded = engine.zero_optimization_stage() == 3
     state = engine._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapted) if sharded else None
     if rank:
         return
+    if state is not None:
+        state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if adapted:
-        lora.save(engine.module, directory, state)
+        lora.save(model, directory, state)
     else:
-        engine.module.save_pretrained(directory, state_dict=state)
+        model.save_pretrained(directory, state_dict=state)

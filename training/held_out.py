@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, distributed
 
 from pipeline.contract import Source
-from training.batches import collate
+from training.batches import Batch, collate, on
 from training.examples import held_out_examples
-from training.logps import Positions, select, shift, token_logps
 from training.nodes import ModelConfig
+from training.scoring import Scores
 from training.tokens import Example
 
 BATCH_ROWS = 32
@@ -53,11 +53,8 @@ class HeldOut:
         engine.eval()
         with torch.no_grad():
             for rows, counts in shares(self.examples, distributed.get_rank(), distributed.get_world_size()):
-                batch = collate(rows, self._pad)
-                ids, mask = batch.input_ids.to(engine.device), batch.attention_mask.to(engine.device)
-                positions = shift(ids, batch.weights.to(engine.device))
-                logits = select(engine(input_ids=ids, attention_mask=mask).logits, positions)
-                sums += counts * answer_sums(logits, positions, len(rows))
+                batch = on(collate(rows, self._pad), engine.device)
+                sums += counts * answer_sums(engine(batch, top=True), batch, len(rows))
         engine.train()
         distributed.all_reduce(sums)
         nll, tokens, exact, answers = sums.tolist()
@@ -73,19 +70,19 @@ def shares(examples: Sequence[Example], rank: int, world: int) -> Iterator[tuple
         yield mine or batch[:1], bool(mine)
 
 
-def answer_sums(logits: Tensor, positions: Positions, rows: int) -> Tensor:
+def answer_sums(scores: Scores, batch: Batch, rows: int) -> Tensor:
     """Negative log likelihood, tokens, answers whose every token is the most likely one, and answers.
 
     Args:
-        logits: any floating dtype, [N, V], those that predict the N tokens of all answers.
-        positions: the N tokens.
-        rows: B, the answers.
+        scores: of the tokens of all answers, with the most likely ones.
+        batch: these answers.
+        rows: how many they are.
 
     Returns:
         float64 [4], sums over the batch.
     """
-    logps = token_logps(logits, positions.targets)
-    wrong = (logits.argmax(-1) != positions.targets).to(torch.float64)
-    missed = torch.zeros(rows, dtype=torch.float64, device=logits.device).index_add(0, positions.row, wrong)
+    assert scores.top is not None
+    logps, wrong = scores.logps[batch.scored], (scores.top != batch.targets)[batch.scored].to(torch.float64)
+    missed = torch.zeros(rows, dtype=torch.float64, device=logps.device).index_add(0, batch.answer, wrong)
     exact = (missed == 0).sum()
     return torch.stack([-logps.double().sum(), torch.tensor(len(logps)).to(exact), exact, torch.tensor(rows).to(exact)])

@@ -84,6 +84,7 @@ def base_of(model: Any) -> str:
 @contextmanager
 def as_reference(model: Any) -> Iterator[None]:
     """Within, `model` is the model that the run started from: adapter off, or the frozen copy on; and no dropout."""
+    trained = model.training
     model.eval()
     if START in model.peft_config:
         model.set_adapter(START, inference_mode=True)
@@ -92,7 +93,7 @@ def as_reference(model: Any) -> Iterator[None]:
     else:
         with model.disable_adapter():
             yield
-    model.train()
+    model.train(trained)
 
 
 def parameters(model: Any) -> dict[str, int]:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.logps import Positions, position_kl, token_logps, weighted_sums
+from training.batches import Batch
+from training.logps import weighted_sums
 
 Loss = Literal["dpo", "tdpo1", "tdpo2"]
 
@@ -42,20 +43,20 @@ class PreferenceLoss(NamedTuple):
     rejected_rewards: Tensor
 
 
-def sides(policy: Tensor, reference: Tensor, positions: Positions, pairs: int, *, kl: bool) -> tuple[Side, Side]:
-    """The weighted sums of both sides of B pairs, whose rows are B chosen answers and then B rejected ones.
+def sides(
+    batch: Batch, pairs: int, logps: Tensor, reference_logps: Tensor, kl: Tensor | None = None
+) -> tuple[Side, Side]:
+    """The weighted sums of both sides of B pairs, from what was found at the N predictions of their batch.
 
     Args:
-        policy: the logits that predict the weighted tokens, [N, V], as `training.logps.select` takes them.
-        reference: the same of the reference, [N, V].
-        positions: where these N tokens stand, from `training.logps.shift`.
+        batch: from `training.batches.collate_pairs`.
         pairs: B.
-        kl: whether to compute the KL, which DPO does without.
+        logps: log-probabilities of the targets, [N].
+        reference_logps: the same under the reference, [N].
+        kl: KL(reference || policy), [N], for the losses that need it.
     """
-    logps = token_logps(policy, positions.targets)
-    ratios = logps - token_logps(reference, positions.targets)
-    figures = [logps, ratios, *([position_kl(policy, reference)] if kl else [])]
-    sums = [weighted_sums(values, positions.weights, positions.row, 2 * pairs) for values in figures]
+    figures = [logps, logps - reference_logps, *([] if kl is None else [kl])]
+    sums = [weighted_sums(values[batch.scored], batch.weights, batch.answer, 2 * pairs) for values in figures]
     return Side(*(values[:pairs] for values in sums)), Side(*(values[pairs:] for values in sums))
 
 

@@ -22,13 +22,14 @@ from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
 from training import checkpoint, lora
 from training import engine as engines
-from training.batches import Batch, collate, collate_pairs, sample_order
+from training.batches import collate, collate_pairs, on, sample_order
 from training.examples import pair_examples, sft_examples
 from training.held_out import Evaluation, HeldOut
-from training.logps import Positions, select, shift, token_logps, weighted_sums
+from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.scoring import LiveReference, Scorer
 from training.start import Start, prepare
 from training.tokens import Example, PairExample
 
@@ -111,11 +112,13 @@ class Run:
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        self.reference = self._load_reference(start)
+        reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
+        # A LoRA policy is its own reference.
+        self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
@@ -138,12 +141,12 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> torch.nn.Module | None:
+    def _load_reference(self, start: Start) -> Scorer | None:
         """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
         if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return model.to(_device()).eval().requires_grad_(False)
+        return Scorer(model.to(_device()).eval().requires_grad_(False))
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -201,41 +204,23 @@ class Run:
 
         DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
         """
-        batch = self._on_device(collate(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        logps = token_logps(self._logits(self.engine, batch, positions), positions.targets)
-        total = sft(weighted_sums(logps, positions.weights, positions.row, len(mine))).sum()
+        batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
+        logps = self.engine(batch).logps[batch.scored]
+        total = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine))).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, float(batch.attention_mask.sum())
+        return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
         self, mine: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs: chosen and rejected rows go through the model as one batch."""
-        batch = self._on_device(collate_pairs(mine, self.tokenizer.pad_token_id or 0))
-        positions = shift(batch.input_ids, batch.weights)
-        reference = self._reference_logits(batch, positions)
-        policy = self._logits(self.engine, batch, positions)
-        chosen, rejected = sides(policy, reference, positions, len(mine), kl=config.loss != "dpo")
+        """The mean loss over this rank's pairs."""
+        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
+        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
+        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
         result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), float(batch.attention_mask.sum())
-
-    @torch.no_grad()
-    def _reference_logits(self, batch: Batch, positions: Positions) -> Tensor:
-        """What the model that the run started from says, [N, V]. It goes first, before anything of the step is held."""
-        if self.reference is not None:
-            return self._logits(self.reference, batch, positions)
-        with lora.as_reference(self.engine.module):
-            return self._logits(self.engine.module, batch, positions)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        return Batch(*(tensor.to(self.engine.device) for tensor in batch))
-
-    def _logits(self, model: Any, batch: Batch, positions: Positions) -> Tensor:
-        """The logits that predict the weighted tokens, [N, V]."""
-        return select(model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits, positions)
+        return result.losses.mean(), metrics(result, chosen, rejected), batch.tokens
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -253,9 +238,10 @@ class Run:
         )
 
     def _adapter_facts(self) -> dict[str, Any]:
-        if not lora.is_adapted(self.engine.module):
+        model = self.engine.module.model
+        if not lora.is_adapted(model):
             return {}
-        return {"base": lora.base_of(self.engine.module), **lora.parameters(self.engine.module)}
+        return {"base": lora.base_of(model), **lora.parameters(model)}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

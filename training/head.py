@@ -1,0 +1,306 @@
+"""The last layer, chunk by chunk: log-probabilities and KL from hidden states, without the logits of a whole batch.
+
+Shapes: N positions, D hidden size, V vocabulary entries. With z = W h + b the logits of a position, p its softmax, and
+z_r, p_r the same of the reference::
+
+    lse      log sum_v exp z(v)                                  gradient towards z:  p
+    logp     z(target) - lse                                                          onehot(target) - p
+    kl       sum_v p_r(v) (z_r(v) - z(v)) - (lse_r - lse)                             p - p_r
+
+`kl` is KL(pi_ref || pi), the forward KL of TDPO (arXiv:2404.11999, D_SeqKL), written so that it is exactly 0 where both
+models agree. No more than a chunk of logits is worked on at once, in fp32 (float64 stays). The backward pass computes
+them again, but for the first positions, whose probabilities are kept as far as `KEPT_ELEMENTS` go. Where the head is
+frozen, as with LoRA, nothing is computed again: the forward pass leaves W' p and W' p_r, [N, D] each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_ELEMENTS = 2**24
+"""Logits worked on at once: 64 MiB in fp32, 512 positions of a vocabulary of 32,768."""
+KEPT_ELEMENTS = 2**24
+"""Probabilities of either model that are kept for the backward pass rather than computed again."""
+
+
+class HeadWeights(NamedTuple):
+    """What makes logits of hidden states: z = W h + b, or with a cap ``cap * tanh((W h + b) / cap)``.
+
+    Attributes:
+        weight: W, [V, D].
+        bias: b, [V].
+        cap: Gemma's final_logit_softcapping.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    cap: float | None = None
+
+    @property
+    def frozen(self) -> bool:
+        return not (self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad))
+
+
+class Predictions(NamedTuple):
+    """What a head says of N positions; each [N], in fp32 (float64 for float64 hidden states).
+
+    Attributes:
+        logps: log-probability of the target.
+        lse: log of the sum of the exponentials of all logits.
+        kl: KL(reference || policy), where there is a reference.
+        reference: log-probability of the target under the reference; no gradient.
+        top: int64, the most likely token, where asked for.
+    """
+
+    logps: Tensor
+    lse: Tensor
+    kl: Tensor | None = None
+    reference: Tensor | None = None
+    top: Tensor | None = None
+
+
+def predict(
+    hidden: Tensor,
+    head: HeadWeights,
+    targets: Tensor,
+    reference: tuple[Tensor, HeadWeights] | None = None,
+    *,
+    top: bool = False,
+    chunk_elements: int = CHUNK_ELEMENTS,
+    kept_elements: int = KEPT_ELEMENTS,
+) -> Predictions:
+    """Log-probabilities of targets, and KL to a reference, from hidden states.
+
+    Args:
+        hidden: those that predict the targets, [N, D], of the dtype of the head.
+        head: the policy's.
+        targets: int64 [N].
+        reference: hidden states of the reference, [N, any size], and its head over the same vocabulary; constants.
+        top: whether to find the most likely tokens.
+        chunk_elements: logits worked on at once.
+        kept_elements: probabilities of either model kept for the backward pass.
+    """
+    theirs, their_head = reference or (None, None)
+    learns = torch.is_grad_enabled() and (hidden.requires_grad or not head.frozen)
+    size = len(head.weight)
+    keeps = learns and not head.frozen and head.cap is None
+    how = _How(head.cap, their_head, learns, top, max(1, chunk_elements // size), keeps * kept_elements // size)
+    return Predictions(*_Predict.apply(hidden, head.weight, head.bias, targets, theirs, how))
+
+
+class _How(NamedTuple):
+    """What a call asks for, apart from what autograd must know of."""
+
+    cap: float | None
+    reference: HeadWeights | None
+    learns: bool
+    top: bool
+    chunk: int
+    kept: int
+
+
+class _Predict(torch.autograd.Function):
+    """`predict`. What it saves is [N] or [N, D], but for the probabilities of the first positions."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, theirs: Tensor | None, how: _How
+    ) -> tuple[Tensor | None, ...]:
+        head, scratch = HeadWeights(weight, bias, how.cap), _Scratch(how.chunk, hidden, len(weight))
+        ctx.how, ctx.frozen = how, not any(ctx.needs_input_grad[1:3])
+        ctx.kept = 0 if ctx.frozen else min(how.kept, len(hidden))
+        columns, slopes, probabilities = [], [], []
+        for rows in _chunks(ctx.kept, len(hidden), how.chunk):
+            z = _logits(hidden[rows], head, scratch(0, rows))
+            z_r = None if theirs is None else _logits(theirs[rows], how.reference, scratch(1, rows))
+            bent = _bent(z, how.cap)
+            values, p, p_r = _values(z, z_r, targets[rows], how.top, scratch(2, rows))
+            columns.append(values)
+            if how.learns and ctx.frozen:
+                slopes.append(_slopes(p, p_r, targets[rows], bent, weight))
+            elif rows.stop <= ctx.kept:
+                probabilities += [p.clone(), None if p_r is None else p_r.clone()]
+        logps, lse, kl, reference, top, reference_lse = _joined(columns)
+        ctx.mark_non_differentiable(*(value for value in (reference, top) if value is not None))
+        saved = _joined(slopes) if slopes else probabilities
+        ctx.save_for_backward(hidden, weight, bias, targets, theirs, lse, reference_lse, *saved)
+        return logps, lse, kl, reference, top
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, logps: Tensor, lse: Tensor, kl: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        kl = torch.zeros_like(logps) if kl is None else kl
+        # Towards the probabilities of the policy: that of the target apart, which logps adds.
+        gradients = _Gradients(logps, lse + kl - logps, kl)
+        if ctx.frozen:
+            return _from_slopes(gradients, *ctx.saved_tensors[-3:]), *[None] * 5
+        return *_from_logits(ctx, gradients), *[None] * 3
+
+
+class _Gradients(NamedTuple):
+    """Of the loss towards z: ``target onehot(target) + policy p - reference p_r``; each [N]."""
+
+    target: Tensor
+    policy: Tensor
+    reference: Tensor
+
+
+def _values(
+    z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool, difference: Tensor
+) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor | None]:
+    """The columns of a chunk, as in `Predictions` with the reference's lse behind; p in the place of z, p_r of z_r."""
+    best = z.argmax(-1) if top else None
+    picked = _picked(z, targets)
+    if z_r is None:
+        lse = _to_probabilities(z)
+        return (picked - lse, lse, None, None, best, None), z, None
+    picked_r = _picked(z_r, targets)
+    torch.sub(z_r, z, out=difference)
+    lse, lse_r = _to_probabilities(z), _to_probabilities(z_r)
+    kl = torch.einsum("nv,nv->n", z_r, difference) - (lse_r - lse)
+    return (picked - lse, lse, kl, picked_r - lse_r, best, lse_r), z, z_r
+
+
+def _slopes(
+    p: Tensor, p_r: Tensor | None, targets: Tensor, bent: Tensor | None, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `_Gradients` are multiplied with to give the gradient towards the hidden states; each [n, D]."""
+    of_target = weight[targets]
+    if bent is not None:
+        of_target = of_target * _picked(bent, targets).unsqueeze(1).to(weight.dtype)
+        p.mul_(bent)
+        p_r = None if p_r is None else p_r.mul_(bent)
+    return of_target, p.to(weight.dtype) @ weight, None if p_r is None else p_r.to(weight.dtype) @ weight
+
+
+def _from_slopes(gradients: _Gradients, of_target: Tensor, of_policy: Tensor, of_reference: Tensor | None) -> Tensor:
+    target, policy, reference = (gradient.unsqueeze(1) for gradient in gradients)
+    found = target * of_target + policy * of_policy
+    return (found if of_reference is None else found - reference * of_reference).to(of_target.dtype)
+
+
+def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients towards hidden states, weight and bias, from probabilities that were kept or are computed again."""
+    hidden, weight, bias, targets, theirs, lse, lse_r, *kept = ctx.saved_tensors
+    how, scratch = ctx.how, _Scratch(ctx.how.chunk, hidden, len(weight))
+    sums = _Sums(hidden, weight, bias, targets)
+    kept_rows = _chunks(0, ctx.kept, how.chunk)[: len(kept) // 2]
+    for rows, p, p_r in zip(kept_rows, kept[::2], kept[1::2], strict=True):
+        sums.add(rows, gradients, p, p_r, None, scratch(0, rows))
+    needed = torch.stack(gradients).ne(0)
+    needed[:, : ctx.kept] = False
+    for with_reference in (True, False):
+        wanted = needed[2] if with_reference else needed[:2].any(0) & ~needed[2]
+        rows_wanted = wanted.nonzero().squeeze(1)
+        for rows in rows_wanted.split(how.chunk) if len(rows_wanted) else ():
+            z = _logits(hidden[rows], HeadWeights(weight, bias, how.cap), scratch(0, rows))
+            bent = _bent(z, how.cap)
+            p, p_r = z.sub_(lse[rows].unsqueeze(1)).exp_(), None
+            if with_reference:
+                z_r = _logits(theirs[rows], how.reference, scratch(1, rows))
+                p_r = z_r.sub_(lse_r[rows].unsqueeze(1)).exp_()
+            sums.add(rows, gradients, p, p_r, bent, p)
+    return sums.to_hidden, sums.to_weight, sums.to_bias
+
+
+class _Sums:
+    """The gradients towards hidden states, weight and bias, chunk by chunk; the last two are added up in fp32."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
+        self._hidden, self._weight, self._targets = hidden, weight, targets
+        self.to_hidden = torch.zeros_like(hidden)
+        self.to_weight = torch.zeros_like(weight, dtype=_precise(weight.dtype))
+        self.to_bias = None if bias is None else torch.zeros_like(bias, dtype=_precise(bias.dtype))
+
+    def add(
+        self,
+        rows: slice | Tensor,
+        gradients: _Gradients,
+        p: Tensor,
+        p_r: Tensor | None,
+        bent: Tensor | None,
+        out: Tensor,
+    ) -> None:
+        """A chunk; `out` is where the gradient towards its logits is written, [n, V]."""
+        target, policy, reference = (gradient[rows] for gradient in gradients)
+        slope = torch.mul(p, policy.unsqueeze(1), out=out)
+        if p_r is not None:
+            slope.addcmul_(p_r, reference.unsqueeze(1), value=-1)
+        # No two entries of a chunk are one: this adds in no order that could vary.
+        slope[torch.arange(len(slope), device=slope.device), self._targets[rows]] += target
+        if bent is not None:
+            slope.mul_(bent)
+        if self.to_bias is not None:
+            self.to_bias += slope.sum(0)
+        slope = slope.to(self._weight.dtype)
+        self.to_hidden[rows] = slope @ self._weight
+        if self.to_weight.dtype == slope.dtype:
+            self.to_weight.addmm_(slope.t(), self._hidden[rows])
+        else:
+            self.to_weight += slope.t() @ self._hidden[rows]
+
+
+class _Scratch:
+    """Tensors of a chunk's logits, allocated once per pass: on a CPU, fresh memory costs as much as what fills it."""
+
+    def __init__(self, chunk: int, hidden: Tensor, vocabulary: int) -> None:
+        self._shape, self._like = (min(chunk, len(hidden)), vocabulary), hidden
+        self._made: dict[int, Tensor] = {}
+
+    def __call__(self, number: int, rows: slice | Tensor) -> Tensor:
+        """The tensor of this number, as many rows of it: [n, V]."""
+        if number not in self._made:
+            self._made[number] = self._like.new_empty(self._shape, dtype=_precise(self._like.dtype))
+        return self._made[number][: len(rows) if isinstance(rows, Tensor) else rows.stop - rows.start]
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+def _chunks(kept: int, stop: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover 0..stop, one of them ending at `kept`; at least one, if empty."""
+    ends = [*range(0, kept, size), *range(kept, stop, size), stop]
+    return [slice(*pair) for pair in pairwise(ends)] or [slice(0, 0)]
+
+
+def _logits(hidden: Tensor, head: HeadWeights | None, out: Tensor) -> Tensor:
+    """z of a chunk, [n, V], written into `out`."""
+    assert head is not None
+    if out.dtype == hidden.dtype:
+        torch.mm(hidden, head.weight.t(), out=out)
+    else:
+        out.copy_(hidden @ head.weight.t())
+    if head.bias is not None:
+        out += head.bias
+    return out if head.cap is None else out.div_(head.cap).tanh_().mul_(head.cap)
+
+
+def _bent(z: Tensor, cap: float | None) -> Tensor | None:
+    """The derivative of a capped logit towards the uncapped one, [n, V]; None where nothing is capped."""
+    return None if cap is None else 1 - (z / cap).square()
+
+
+def _picked(values: Tensor, targets: Tensor) -> Tensor:
+    """The entry of each row's target: [n, V] -> [n], a copy."""
+    return values.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def _to_probabilities(z: Tensor) -> Tensor:
+    """Logits to their softmax, in place; returns the log of the sum of their exponentials, [n]."""
+    largest = z.amax(1, keepdim=True)
+    total = z.sub_(largest).exp_().sum(1, keepdim=True)
+    z.div_(total)
+    return (largest + total.log()).squeeze(1)
+
+
+def _joined(parts: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
+    """Tuples of tensors (or of None) to one tuple of their concatenations."""
+    columns = zip(*parts, strict=True)
+    return [None if column[0] is None else torch.cat(column) for column in columns]

@@ -1,0 +1,185 @@
+"""What a causal language model says of the weighted tokens of a batch: the one way that all losses look at a model.
+
+`Scorer` wraps a Hugging Face (or peft) model. It runs the model's trunk, takes the N hidden states that predict
+weighted tokens, and gives these alone to the last layer (`training.head`), in chunks. The model's own forward pass,
+which makes logits for every token, is for models whose last layer is something else: see `Scorer.plain`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from training import lora
+from training.batches import Batch
+from training.head import HeadWeights, Predictions, predict
+from training.logps import position_kl, token_logps
+
+
+class Scores(NamedTuple):
+    """What a model says of the N predictions of a batch; each [N], in fp32.
+
+    Attributes:
+        logps: log-probability of the target.
+        kl: KL(reference || policy), where asked for.
+        reference: log-probability of the target under the reference, where it was run or its hidden states are known.
+        top: int64, the most likely token, where asked for.
+    """
+
+    logps: Tensor
+    kl: Tensor | None = None
+    reference: Tensor | None = None
+    top: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LiveReference:
+    """A reference that is run: another, frozen `Scorer`, or that of a LoRA policy itself, its adapter switched."""
+
+    scorer: Scorer
+
+    def switched(self) -> AbstractContextManager[None]:
+        return lora.as_reference(self.scorer.model) if lora.is_adapted(self.scorer.model) else nullcontext()
+
+
+@dataclass(frozen=True)
+class CachedHidden:
+    """The reference's hidden states at the N predictions, [N, D], and its head."""
+
+    hidden: Tensor
+    head: HeadWeights
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """``e = W' p_r`` [N, D] and the entropy of p_r [N], in fp32: all that KL needs where both models share their head.
+
+    With z = W h and a head without bias and cap, sum_v p_r(v) z(v) is h e, and so KL = lse(W h) - h e - H(p_r).
+    """
+
+    e: Tensor
+    entropy: Tensor
+
+
+Reference = LiveReference | CachedHidden | ShortForm
+
+
+class Head(nn.Module):
+    """A model's last layer, whose weights this module registers as well.
+
+    Under ZeRO-3 a weight is there only while a module that has it runs, forward or backward: this makes it one. The
+    model saves it; here it is left out of the state.
+    """
+
+    def __init__(self, layer: nn.Module, config: Any) -> None:
+        super().__init__()
+        self.weight = layer.weight
+        self.bias = getattr(layer, "bias", None)
+        self.cap = getattr(config, "final_logit_softcapping", None)
+        self.scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+
+    def weights(self) -> HeadWeights:
+        return HeadWeights(self.weight, self.bias, self.cap)
+
+    def forward(
+        self, hidden: Tensor, targets: Tensor, reference: tuple[Tensor, HeadWeights | None] | None = None, **asked: Any
+    ) -> Predictions:
+        """`training.head.predict` with this head; a reference without a head has this one."""
+        if reference is not None:
+            reference = reference[0], reference[1] or self.weights()
+        return predict(hidden * self.scale if self.scale != 1 else hidden, self.weights(), targets, reference, **asked)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """The model's own layer does."""
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """The model's own layer does."""
+
+
+class Scorer(nn.Module):
+    """A causal language model that scores tokens.
+
+    Attributes:
+        model: the Hugging Face or peft model.
+        plain: whether the model's own logits are used, [R, T, V] of them. It is slow and large, and always right.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.plain = False
+        base = model.get_base_model() if lora.is_adapted(model) else model
+        self.head = Head(base.get_output_embeddings(), base.config.get_text_config())
+
+    def forward(self, batch: Batch, reference: Reference | None = None, kl: bool = False, top: bool = False) -> Scores:
+        """The scores of a batch; the gradient reaches this model alone, never the reference.
+
+        Args:
+            batch: on the device of the model.
+            reference: what to compare with.
+            kl: whether to compute KL(reference || policy).
+            top: whether to find the most likely tokens.
+        """
+        if self.plain:
+            return self._from_logits(batch, reference, kl, top)
+        their_logps: Tensor | None = None
+        theirs: tuple[Tensor, HeadWeights | None] | None = None
+        # The reference goes first, before anything of the policy's pass is held.
+        if isinstance(reference, LiveReference):
+            with torch.no_grad(), reference.switched():
+                other = reference.scorer
+                if kl:
+                    theirs = other.hidden(batch), None if other is self else other.head.weights()
+                else:
+                    their_logps = other.head(other.hidden(batch), batch.targets).logps
+        elif isinstance(reference, CachedHidden):
+            theirs = reference.hidden, reference.head
+        hidden = self.hidden(batch)
+        found = self.head(hidden, batch.targets, theirs, top=top)
+        if isinstance(reference, ShortForm) and kl:
+            crossed = (hidden * self.head.scale).to(found.lse.dtype).mul(reference.e).sum(1)
+            found = found._replace(kl=found.lse - crossed - reference.entropy)
+        if theirs is not None:
+            their_logps = found.reference
+        return Scores(found.logps, found.kl if kl else None, their_logps, found.top)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The hidden states that predict the N tokens, after the final norm: [N, D]."""
+        base = self.model.get_base_model() if lora.is_adapted(self.model) else self.model
+        states = base.base_model(**_inputs(batch, base.config), use_cache=False).last_hidden_state
+        return states.flatten(0, 1).index_select(0, batch.index)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The model's own logits that predict the N tokens, [N, V], out of those of all [R, T, V]."""
+        inputs = {"attention_mask": batch.attention_mask, **_inputs(batch, self.model.config)}
+        logits = self.model(**inputs, use_cache=False).logits
+        return logits.flatten(0, 1).index_select(0, batch.index)
+
+    def _from_logits(self, batch: Batch, reference: Reference | None, kl: bool, top: bool) -> Scores:
+        theirs = None
+        if reference is not None:
+            assert isinstance(reference, LiveReference), "a model with logits of its own kind needs a live reference"
+            with torch.no_grad(), reference.switched():
+                theirs = reference.scorer.logits(batch)
+        mine = self.logits(batch)
+        return Scores(
+            token_logps(mine, batch.targets),
+            position_kl(mine, theirs) if kl and theirs is not None else None,
+            None if theirs is None else token_logps(theirs, batch.targets),
+            mine.argmax(-1) if top else None,
+        )
+
+
+def _inputs(batch: Batch, config: Any) -> dict[str, Any]:
+    """What a model is called with. Rows that are plain need no mask: nothing sees the padding that is to its right."""
+    if batch.attention_mask.dim() == 2:
+        return {"input_ids": batch.input_ids}
+    mask = batch.attention_mask
+    if config._attn_implementation == "eager":
+        # There masks are added to scores.
+        mask = torch.zeros_like(mask, dtype=config.dtype).masked_fill_(~mask, torch.finfo(config.dtype).min)
+    return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
