@@ -13,9 +13,8 @@ from pydantic.fields import FieldInfo
 
 from eval.scorers import SCORERS
 from kintsugi.experiment import Head
-from kintsugi.graph import UNKEYED
 from kintsugi.kinds import KINDS
-from pipeline.contract import NodeConfig, NodeKind, Resources
+from pipeline.contract import UNKEYED, NodeConfig, NodeKind, Resources
 from pipeline.errors import ERROR_TYPES
 from pipeline.sources.formats import FORMATS
 from pipeline.store import write_text
@@ -68,7 +67,8 @@ keys and the inputs' artifacts. {unkeyed} do not count: they never change a resu
 
 def text() -> str:
     """The whole page."""
-    unkeyed = " and ".join(f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
+    *names, last = (f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
+    unkeyed = f"{', '.join(names)} and {last}"
     listed = "".join(
         f"| [`{kind.name}`](#{kind.name}) | {_purpose(kind)} | {kind.product} |\n" for kind in KINDS.values()
     )

@@ -152,10 +152,12 @@ class _Rows:
         self._score(answers[0], pair.chosen, weights[0], prefix, tail=prefix)
         self._score(answers[1], pair.rejected, weights[1], prefix, tail=ends[0])
         longer = chosen if needed[0] >= needed[1] else rejected
+        # A tail that is alone is as good as a part of the prefix.
+        first, second = (1, 2) if all(tails) else (0, 0)
         self._row(
             [*longer[:prefix], *tails[0], *tails[1]],
             [*range(ends[0]), *range(prefix, ends[1])],
-            [*[0] * prefix, *[1] * len(tails[0]), *[2] * len(tails[1])],
+            [*[0] * prefix, *[first] * len(tails[0]), *[second] * len(tails[1])],
         )
 
     def _row(self, ids: list[int], positions: list[int], branches: list[int]) -> None:

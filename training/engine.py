@@ -46,6 +46,9 @@ def prepare_process(on_gpu: bool) -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if torch.distributed.is_initialized():
+        # Else a model that is loaded in shards before there is any engine would take this worker for the only one.
+        deepspeed.init_distributed()
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError
+from pipeline.store import Manifest
+from training.objectives import OBJECTIVES, Loss, Objective, needs, readers
 
 MODEL_FILES = {".json", ".safetensors", ".model", ".jinja"}
 """The files of a model directory that decide what it does: configuration, weights, tokenizer, chat template."""
 
 TINY = "tiny"
 ALL_LINEAR = "all-linear"
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
 
 
 class LoraConfig(BaseModel):
@@ -40,6 +46,34 @@ class LoraConfig(BaseModel):
         if isinstance(targets, str) and targets != ALL_LINEAR:
             raise ValueError(f"targets is `{ALL_LINEAR}` or a list of names, such as [{targets}]")
         return targets
+
+
+class EvaluateConfig(BaseModel):
+    """Measures a model on held-out rows while it trains. No weight depends on it, and no key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(
+        description="Rows that neither the model nor what it starts from is trained on, and no test rows: pairs, such "
+        "as `annotate` makes of a validation split, or Q&A rows, such as `qa.validation`."
+    )
+    every: int | None = Field(
+        default=None,
+        gt=0,
+        description="Rows (or pairs) trained on from one measurement to the next. There is always one before the first "
+        "step and one after the last.",
+    )
+    limit: int | None = Field(default=None, gt=0, description="Rows taken from the data; all by default.")
+    samples: int = Field(
+        default=0, ge=0, le=64, description="Prompts, the first of the data, that the model answers each time (greedy)."
+    )
+    beta: float = Field(
+        default=0.1, gt=0, description="Beta of the measure. It is not the arm's own, so that arms can be compared."
+    )
+
+    def asked(self, rows: str) -> dict[str, Any]:
+        """What is measured, with the rows' identity in place of their name; a model's manifest says the same."""
+        return {**self.model_dump(mode="json"), "data": rows}
 
 
 class ModelConfig(NodeConfig):
@@ -69,11 +103,16 @@ class ModelConfig(NodeConfig):
     lora: LoraConfig | None = Field(
         default=None,
         # Left out of keys and manifests where there is none: a model without it is what it was before there was LoRA.
-        exclude_if=lambda value: value is None,
+        exclude_if=_is_none,
         description="Train a LoRA adapter, `{rank: 8}` or `{}`, instead of all weights. An `init` that is an adapter "
         "is trained on where rank, alpha and targets are the same; without lora it is merged first.",
     )
     checkpoint_every: int = Field(default=200, gt=0, description="Steps between checkpoints; results do not change.")
+    evaluate: EvaluateConfig | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Held-out rows to measure the model on while it trains, `{data: qa.validation, every: 500}`.",
+    )
     resources: Resources = Field(default=Resources(), description="For each worker.")
 
     @model_validator(mode="after")
@@ -98,19 +137,93 @@ class PreferenceConfig(ModelConfig):
 
     kind: Literal["preference"]
     batch_size: int = Field(default=8, gt=0, description="Pairs per optimizer step, over all workers.")
-    loss: Literal["dpo", "tdpo1", "tdpo2"] = Field(default="dpo", description="The preference loss.")
+    loss: Loss = Field(
+        default="dpo",
+        description="The preference loss; docs/losses.md says which one when. `simpo` has no reference model.",
+    )
     mask: Literal["response", "granular", "granular-one-sided", "random"] = Field(
         default="response", description="Which tokens carry weight."
     )
-    beta: float = Field(default=0.1, gt=0, description="How closely the policy is held to the reference.")
-    alpha: float = Field(default=0.5, ge=0, description="Weight of TDPO2's difference of KLs.")
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        validate_default=True,
+        description="How closely the policy is held to the reference: a small beta lets it move far. For `simpo` the "
+        "scale of rewards, for `ipo` the margin to reach is 1 / (2 beta). By default 0.1, for `simpo` 2.",
+    )
+    alpha: float | None = Field(
+        default=None,
+        ge=0,
+        validate_default=True,
+        exclude_if=_is_none,
+        description="For `tdpo2` alone: weight of the difference of KLs; 0 is DPO. By default 0.5.",
+    )
+    label_smoothing: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        validate_default=True,
+        exclude_if=_is_none,
+        description="For `cdpo` and `rdpo` alone: the share of pairs that are taken to be the wrong way round. By "
+        "default 0.1.",
+    )
+    gamma: float | None = Field(
+        default=None,
+        ge=0,
+        validate_default=True,
+        exclude_if=_is_none,
+        description="For `simpo` alone: the margin by which the chosen answer's reward should be the larger; its "
+        "authors tune gamma / beta between 0 and 1. By default 1.",
+    )
+    sft_weight: float = Field(
+        default=0.0,
+        ge=0,
+        exclude_if=lambda value: value == 0,
+        description="Adds an SFT term with this weight to any loss: the mean negative log likelihood of the chosen "
+        "answer's weighted tokens, against a chosen answer that grows less likely along with the rejected one.",
+    )
+
+    @field_validator("beta", "alpha", "label_smoothing", "gamma")
+    @classmethod
+    def _as_the_loss_reads_it(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """The loss's default where a parameter is left out, so that the manifest has it; an error where none is read.
+
+        A loss that is none has an error of its own.
+        """
+        loss, name = info.data.get("loss"), str(info.field_name)
+        if loss is None:
+            return value
+        if value is not None and name not in OBJECTIVES[loss].defaults:
+            raise ValueError(f"{loss} does not read {name}: it is for {' and '.join(readers(name))}")
+        return OBJECTIVES[loss].defaults.get(name) if value is None else value
+
+    @property
+    def objective(self) -> Objective:
+        """What the loss needs."""
+        return needs(self.loss, self.sft_weight)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The loss's parameters, as `training.losses.preference_loss` takes them."""
+        return {name: getattr(self, name) for name in self.objective.parameters}
 
 
 class _ModelKind(NodeKind):
     product = "models"
 
     def inputs(self, config: ModelConfig) -> list[Reference]:
-        return [Reference("init", config.init, ("models",), open=True), Reference("data", config.data, ("rows",))]
+        measured = [Reference("evaluate.data", config.evaluate.data, ("rows",))] if config.evaluate else []
+        return [
+            Reference("init", config.init, ("models",), open=True),
+            Reference("data", config.data, ("rows",)),
+            *measured,
+        ]
+
+    def unmet(self, config: ModelConfig, inputs: Mapping[str, str], made: Manifest) -> str:
+        measured = made.facts.get("evaluation", {}).get("asked")
+        if config.evaluate is None or config.evaluate.asked(inputs["evaluate.data"]) == measured:
+            return ""
+        return "trained without this `evaluate`, which changes no weight: it is not trained again to be measured"
 
     def group(self, config: ModelConfig) -> Hashable:
         """Models that want the same workers train one after another in one group."""
@@ -132,7 +245,7 @@ class Sft(_ModelKind):
     """A model trained on answers."""
 
     name = "sft"
-    version = 2
+    version = 3
     Config = SftConfig
 
 
@@ -140,7 +253,7 @@ class Preference(_ModelKind):
     """A model trained on preference pairs, starting from `init` and held to it."""
 
     name = "preference"
-    version = 2
+    version = 3
     Config = PreferenceConfig
 
 

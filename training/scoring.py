@@ -80,7 +80,6 @@ class Head(nn.Module):
         self.weight = layer.weight
         self.bias = getattr(layer, "bias", None)
         self.cap = getattr(config, "final_logit_softcapping", None)
-        self.scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
 
     def weights(self) -> HeadWeights:
         return HeadWeights(self.weight, self.bias, self.cap)
@@ -91,7 +90,7 @@ class Head(nn.Module):
         """`training.head.predict` with this head; a reference without a head has this one."""
         if reference is not None:
             reference = reference[0], reference[1] or self.weights()
-        return predict(hidden * self.scale if self.scale != 1 else hidden, self.weights(), targets, reference, **asked)
+        return predict(hidden, self.weights(), targets, reference, **asked)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """The model's own layer does."""
@@ -112,8 +111,11 @@ class Scorer(nn.Module):
         super().__init__()
         self.model = model
         self.plain = False
-        base = model.get_base_model() if lora.is_adapted(model) else model
-        self.head = Head(base.get_output_embeddings(), base.config.get_text_config())
+        base = _base(model)
+        config = base.config.get_text_config()
+        self.head = Head(base.get_output_embeddings(), config)
+        # Cohere multiplies its logits, Granite divides them: hidden states can be scaled as well.
+        self._scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
 
     def forward(self, batch: Batch, reference: Reference | None = None, kl: bool = False, top: bool = False) -> Scores:
         """The scores of a batch; the gradient reaches this model alone, never the reference.
@@ -141,23 +143,40 @@ class Scorer(nn.Module):
         hidden = self.hidden(batch)
         found = self.head(hidden, batch.targets, theirs, top=top)
         if isinstance(reference, ShortForm) and kl:
-            crossed = (hidden * self.head.scale).to(found.lse.dtype).mul(reference.e).sum(1)
+            crossed = hidden.to(found.lse.dtype).mul(reference.e).sum(1)
             found = found._replace(kl=found.lse - crossed - reference.entropy)
         if theirs is not None:
             their_logps = found.reference
         return Scores(found.logps, found.kl if kl else None, their_logps, found.top)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """The hidden states that predict the N tokens, after the final norm: [N, D]."""
-        base = self.model.get_base_model() if lora.is_adapted(self.model) else self.model
-        states = base.base_model(**_inputs(batch, base.config), use_cache=False).last_hidden_state
-        return states.flatten(0, 1).index_select(0, batch.index)
+        """The hidden states that predict the N tokens, as the head takes them, after the final norm: [N, D]."""
+        states = self.trunk(**self._inputs(batch), use_cache=False).last_hidden_state
+        chosen = states.flatten(0, 1).index_select(0, batch.index)
+        return chosen if self._scale == 1 else chosen * self._scale
 
     def logits(self, batch: Batch) -> Tensor:
         """The model's own logits that predict the N tokens, [N, V], out of those of all [R, T, V]."""
-        inputs = {"attention_mask": batch.attention_mask, **_inputs(batch, self.model.config)}
+        inputs = {"attention_mask": batch.attention_mask, **self._inputs(batch)}
         logits = self.model(**inputs, use_cache=False).logits
         return logits.flatten(0, 1).index_select(0, batch.index)
+
+    @property
+    def trunk(self) -> Any:
+        """The model without its last layer."""
+        base = _base(self.model)
+        return base.get_decoder() if base.base_model is base else base.base_model
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """What a model is called with. Plain rows need no mask: no token sees the padding to its right."""
+        if batch.attention_mask.dim() == 2:
+            return {"input_ids": batch.input_ids}
+        mask = batch.attention_mask
+        if self.model.config._attn_implementation == "eager":
+            # There the mask is added to the scores.
+            dtype = self.head.weight.dtype
+            mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+        return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
 
     def _from_logits(self, batch: Batch, reference: Reference | None, kl: bool, top: bool) -> Scores:
         theirs = None
@@ -174,12 +193,6 @@ class Scorer(nn.Module):
         )
 
 
-def _inputs(batch: Batch, config: Any) -> dict[str, Any]:
-    """What a model is called with. Rows that are plain need no mask: nothing sees the padding that is to its right."""
-    if batch.attention_mask.dim() == 2:
-        return {"input_ids": batch.input_ids}
-    mask = batch.attention_mask
-    if config._attn_implementation == "eager":
-        # There masks are added to scores.
-        mask = torch.zeros_like(mask, dtype=config.dtype).masked_fill_(~mask, torch.finfo(config.dtype).min)
-    return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
+def _base(model: Any) -> Any:
+    """The Hugging Face model, without what peft puts around it."""
+    return model.get_base_model() if lora.is_adapted(model) else model

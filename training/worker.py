@@ -23,8 +23,9 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import pair_examples, sft_examples
-from training.held_out import Evaluation, HeldOut
+from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
@@ -117,18 +118,26 @@ class Run:
         if self.config.lora is not None:
             model = self._adapted(model, start, self.config.lora)
         self.engine = engines.initialize(model, self.config)
-        # A LoRA policy is its own reference.
-        self.reference = LiveReference(reference or self.engine.module)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        if reference is not None:
+            reference.plain = self.engine.module.plain
+        self.reference = LiveReference(reference) if reference is not None else self._own_reference()
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
-        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
+        self.tuned = evaluation is not None
+        wanted = evaluation or evaluation_of(work)
+        self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
         done = checkpoint.load(self.engine, self.scratch)
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
+        if done == 0:
+            log.write(*self._evaluated(0))
         for step in range(done, len(self.order)):
-            log.write(self._step(step) | self._evaluated(step + 1))
+            figures = self._step(step)
+            measured, samples = self._evaluated(step + 1)
+            log.write(figures | measured, samples)
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
@@ -142,11 +151,22 @@ class Run:
         return sft_examples(self.tokenizer, source, self.config)
 
     def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
+        """A frozen copy of the model that a preference run starts from, where its loss or its measure needs one.
+
+        A LoRA policy is its own reference.
+        """
+        if not isinstance(self.config, PreferenceConfig):
+            return None
+        if not self.config.objective.reference and self.config.evaluate is None:
+            return None
+        if self.config.lora is not None:
             return None
         model, _ = engines.load_model(start.model, self.config, sharded=False)
         return Scorer(model.to(_device()).eval().requires_grad_(False))
+
+    def _own_reference(self) -> LiveReference | None:
+        adapts = isinstance(self.config, PreferenceConfig) and self.config.lora is not None
+        return LiveReference(self.engine.module) if adapts else None
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -184,19 +204,21 @@ class Run:
             "seconds": round(time.perf_counter() - started, 4),
         }
 
-    def _evaluated(self, step: int) -> dict[str, float]:
-        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+    def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
-            return {}
-        from ray.train import report
+            return {}, []
+        found = self.held_out.figures(self.engine, self.reference)
+        figures = {"step": step, "total": len(self.order), **found}
+        if self.tuned:
+            from ray.train import report
 
-        figures = self.held_out.figures(self.engine)
-        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
-        return figures
+            report({**figures, "evaluation": self.held_out.due[step]})
+        return figures, self.held_out.samples(self.engine, step)
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
         if isinstance(self.config, PreferenceConfig):
-            return self._preference_loss(mine, self.config)
+            return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
@@ -206,21 +228,33 @@ class Run:
         """
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
-        total = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine))).sum()
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
+        total = sft(sums, self._row_weights(mine)).sum()
         mean = total / sum(sum(example.weights) for example in rows)
         figure = float(mean.detach()) * len(rows) / len(mine)
         loss = mean * self.world * self.config.accumulation
         return loss, {"loss": figure}, batch.tokens
 
     def _preference_loss(
-        self, mine: Sequence[PairExample], config: PreferenceConfig
+        self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> tuple[Tensor, dict[str, float], float]:
-        """The mean loss over this rank's pairs."""
-        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, share=False), self.engine.device)
-        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
+        """The mean over the pairs of all ranks.
+
+        Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
+        """
+        needs, pad = config.objective, self.tokenizer.pad_token_id or 0
+        batch = on(collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels), self.engine.device)
+        scores = self.engine(batch, self.reference if needs.reference else None, kl=needs.kl)
         chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
-        return result.losses.mean(), metrics(result, chosen, rejected), batch.tokens
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
+        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
+        return loss, metrics(result, chosen, rejected), batch.tokens
+
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -234,14 +268,19 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={"steps": len(self.order), "world_size": self.world, **log.totals(), **self._adapter_facts()},
+            facts={
+                "steps": len(self.order),
+                "world_size": self.world,
+                **log.totals(),
+                **self._model_facts(),
+                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
+            },
         )
 
-    def _adapter_facts(self) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        if not lora.is_adapted(model):
-            return {}
-        return {"base": lora.base_of(model), **lora.parameters(model)}
+        adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""Padding, and the order of training as a pure function of the step."""
+"""What is run and what is predicted, and the order of training as a pure function of the step."""
 
 from __future__ import annotations
 
@@ -8,29 +8,160 @@ from math import ceil
 
 import pytest
 import torch
+from families import random_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.failures import UserError
-from training.batches import collate, collate_pairs, sample_order
+from training.batches import Batch, collate, collate_pairs, on, sample_order
 from training.tokens import Example, PairExample
 
 
-def example(*ids: int) -> Example:
-    return Example("r", ids, (0.0, *[0.5] * (len(ids) - 1)), 1)
+def example(*ids: int, weights: tuple[float, ...] = ()) -> Example:
+    """An answer after a prompt of one token; each of its tokens weighs 0.5 unless said otherwise."""
+    return Example("r", ids, (0.0, *(weights or (0.5,) * (len(ids) - 1))), 1)
 
 
-def test_collate_pads_on_the_right() -> None:
-    batch = collate([example(5, 6, 7), example(8, 9)], pad_id=1)
+def pair(chosen: Example, rejected: Example) -> PairExample:
+    return PairExample("r", chosen, rejected)
+
+
+def entries(batch: Batch) -> list[tuple[int, int, int, float]]:
+    """(answer, token, offset, weight) of every entry."""
+    targets = batch.targets[batch.scored]
+    columns = (batch.answer.tolist(), targets.tolist(), batch.offset.tolist(), batch.weights.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def test_collate_pads_on_the_right_and_leaves_out_the_last_token_which_nothing_needs() -> None:
+    batch = collate([example(5, 6, 7, 8), example(8, 9, 2)], pad_id=1)
     assert batch.input_ids.tolist() == [[5, 6, 7], [8, 9, 1]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch.weights.tolist() == [[0, 0.5, 0.5], [0, 0.5, 0]]
-    assert [tensor.dtype for tensor in batch] == [torch.int64, torch.int64, torch.float32]
+    assert batch.position_ids.tolist() == [[0, 1, 2], [0, 1, 0]]
+    assert batch.index.tolist() == [0, 1, 2, 3, 4]
+    assert entries(batch) == [(0, 6, 0, 0.5), (0, 7, 1, 0.5), (0, 8, 2, 0.5), (1, 9, 0, 0.5), (1, 2, 1, 0.5)]
+    assert batch.tokens == 5
+    assert {part.dtype for part in batch[:-2]} == {torch.int64} and batch.weights.dtype == torch.float32
+
+
+def test_what_follows_the_last_weighted_token_is_cut_off_and_answers_without_weight_are_not_run() -> None:
+    rows = [
+        example(5, 6, 7, 8, weights=(1.0, 0.0, 0.0)),
+        example(5, 6, weights=(0.0,)),
+        example(8, 9, 2, 3, weights=(0.0, 2.0, 0.0)),
+    ]
+    batch = collate(rows, pad_id=1)
+    assert batch.input_ids.tolist() == [[5, 1], [8, 9]]
+    assert entries(batch) == [(0, 6, 0, 1.0), (2, 2, 1, 2.0)]
+    assert batch.index.tolist() == [0, 3]
+
+
+def test_a_batch_without_any_weight_still_runs_a_token() -> None:
+    batch = collate([example(5, 6, weights=(0.0,))], pad_id=1)
+    assert batch.input_ids.tolist() == [[5]] and batch.tokens == 1
+    assert all(len(part) == 0 for part in batch[3:-1])
+    assert batch.scored.dtype == torch.int64
 
 
 def test_pairs_come_as_all_chosen_then_all_rejected() -> None:
-    pairs = [PairExample("a", example(1, 2), example(3, 4, 5)), PairExample("b", example(6, 7), example(8, 9))]
-    assert collate_pairs(pairs, pad_id=0).input_ids.tolist() == [[1, 2, 0], [6, 7, 0], [3, 4, 5], [8, 9, 0]]
+    pairs = [pair(example(1, 2, 9), example(1, 4, 5, 9)), pair(example(6, 7, 9), example(6, 8, 9))]
+    batch = collate_pairs(pairs, pad_id=0, share=False)
+    assert batch.input_ids.tolist() == [[1, 2, 0], [6, 7, 0], [1, 4, 5], [6, 8, 0]]
+    assert batch.answer.tolist() == [0, 0, 1, 1, 2, 2, 2, 3, 3]
+
+
+def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
+    """[5 6 7] is shared, then 10 11 and 20: 5 tokens are run twice over in a row of 6, not in two of 5 and 4."""
+    both = pair(example(5, 6, 7, 10, 11, 9), example(5, 6, 7, 20, 9))
+    batch = collate_pairs([both], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 10, 11, 20]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3]]
+    assert batch.tokens == 6
+    assert batch.attention_mask.dtype == torch.bool
+    assert batch.attention_mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 0, 0, 1],
+    ]
+    # 6 and 7 are predicted once for both answers; after 7 each predicts its own token, from the same hidden state.
+    assert list(zip(batch.index.tolist(), batch.targets.tolist(), strict=True)) == [
+        (0, 6), (1, 7), (2, 10), (2, 20), (3, 11), (4, 9), (5, 9),
+    ]  # fmt: skip
+    assert batch.scored.tolist() == [0, 1, 2, 4, 5, 0, 1, 3, 6]
+    assert batch.answer.tolist() == [0] * 5 + [1] * 4
+    assert batch.offset.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
+
+
+def test_padding_of_shared_rows_is_seen_by_nothing_and_sees_something() -> None:
+    """A row of the softmax without an entry would be NaN."""
+    pairs = [pair(example(5, 6, 7, 9), example(5, 8, 7, 9)), pair(example(5, 6, 9), example(5, 8, 9))]
+    mask = collate_pairs(pairs, pad_id=0).attention_mask[1, 0]
+    assert mask[:3].int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0]]
+    assert mask.any(1).all() and not mask[:3, 3:].any()
+
+
+def test_a_shared_row_ends_with_the_last_token_that_either_answer_needs() -> None:
+    """The chosen answer is weighed on shared tokens alone: it has no tail, and the rejected one needs it whole."""
+    both = pair(example(5, 6, 7, 10, 9, weights=(1, 0, 0, 0)), example(5, 6, 7, 20, 9, weights=(0, 0, 0, 1)))
+    batch = collate_pairs([both], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 20]]
+    assert entries(batch) == [(0, 6, 0, 1.0), (1, 9, 3, 1.0)]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1]]
+    one_sided = pair(example(5, 6, 7, weights=(0, 0)), example(5, 8, 7, 9, weights=(0, 1, 0)))
+    assert collate_pairs([one_sided], pad_id=0).input_ids.tolist() == [[5, 8]]
+
+
+def test_an_answer_that_goes_on_where_the_other_ends() -> None:
+    batch = collate_pairs([pair(example(5, 6, 9), example(5, 6, 9, 7, 9))], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 9, 7]]
+    assert [entry[:2] for entry in entries(batch)] == [(0, 6), (0, 9), (1, 6), (1, 9), (1, 7), (1, 9)]
+    assert batch.tokens == 4
+
+
+def test_shared_tokens_of_equal_weight_cancel_on_request() -> None:
+    both = pair(example(5, 6, 7, 10, 9, weights=(1, 2, 1, 1)), example(5, 6, 7, 20, 9, weights=(1, 1, 1, 1)))
+    batch = collate_pairs([both], pad_id=0, cancel=True)
+    assert entries(batch) == [(0, 7, 1, 2), (0, 10, 2, 1), (0, 9, 3, 1), (1, 7, 1, 1), (1, 20, 2, 1), (1, 9, 3, 1)]
+    assert batch.input_ids.tolist() == [[5, 6, 7, 10, 20]]
+    # 9 stands in both at the same place and weighs the same, but after the answers have parted.
+    same = pair(example(5, 6, 10, 9, weights=(1, 0, 0)), example(5, 6, 20, 9, weights=(1, 0, 0)))
+    assert collate_pairs([same], pad_id=0, cancel=True).tokens == 1
+
+
+def test_batches_move_whole() -> None:
+    batch = on(collate([example(5, 6, 7)], pad_id=0), "meta")
+    assert all(part.device.type == "meta" for part in batch[:-1]) and batch.tokens == 2
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10**6), share=st.booleans())
+def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, share: bool) -> None:
+    """Whatever the layout: what a place sees is its answer up to there, each token at its own position."""
+    pairs = random_pairs(seed)
+    batch = collate_pairs(pairs, 0, share)
+    rows, longest = batch.input_ids.shape
+    sees = batch.attention_mask
+    if sees.dim() == 2:
+        sees = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
+    answers = [p.chosen for p in pairs] + [p.rejected for p in pairs]
+    assert batch.answer.tolist() == sorted(batch.answer.tolist())
+    assert len(set(zip(batch.index.tolist(), batch.targets.tolist(), strict=True))) == len(batch.index)
+    found: list[dict[int, float]] = [{} for _ in answers]
+    for scored, answer, offset, weight in zip(
+        batch.scored.tolist(), batch.answer.tolist(), batch.offset.tolist(), batch.weights.tolist(), strict=True
+    ):
+        row, place = divmod(int(batch.index[scored]), longest)
+        seen = sees[row, 0, place].nonzero().squeeze(1)
+        token = answers[answer].response_start + offset
+        assert batch.input_ids[row, seen].tolist() == list(answers[answer].input_ids[:token])
+        assert batch.position_ids[row, seen].tolist() == list(range(token))
+        assert int(batch.targets[scored]) == answers[answer].input_ids[token]
+        found[answer][token] = weight
+    for answer, example in zip(found, answers, strict=True):
+        assert answer == {token: weight for token, weight in enumerate(example.weights) if weight}
 
 
 @settings(deadline=None)

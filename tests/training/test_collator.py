@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import kintsugi.api as api
 from kintsugi.api import PairCollator, PreferenceRecord, Span, UserError
@@ -82,7 +83,9 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
     policy, reference = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     positions = api.shift(batch.input_ids, batch.weights)
     logits = api.select(policy, positions), api.select(reference, positions)
-    chosen, rejected = api.sides(*logits, positions, 2, kl=True)
+    token, of_reference = (api.token_logps(values, positions.targets) for values in logits)
+    kl = api.position_kl(*logits)
+    chosen, rejected = api.sides(positions, 2, token, of_reference, kl)
     for side, rows in ((chosen, (0, 1)), (rejected, (2, 3))):
         for i, row in enumerate(rows):
             logps, base = (x[row, :-1].log_softmax(-1) for x in (policy, reference))
@@ -93,7 +96,23 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
             assert side.logps[i].item() == pytest.approx((weights * mine).sum().item())
             assert side.logratios[i].item() == pytest.approx((weights * (mine - theirs)).sum().item())
             assert side.kl[i].item() == pytest.approx((weights * kl).sum().item())
-    assert api.sides(*logits, positions, 2, kl=False)[0].kl is None
+            assert side.tokens[i].item() == pytest.approx(weights.sum().item())
+
+
+def test_a_scorer_finds_the_sums_of_full_logits(tokenizer, tiny_directory):
+    """The two ways through the library: rows with logits of every token, and a batch with a scorer."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_directory).eval()
+    collator = PairCollator(tokenizer, mask="response", diff=True)
+    rows = [MARKED, ROW]
+    whole, batch = collator(rows), collator.batch(rows)
+    positions = api.shift(whole.input_ids, whole.weights)
+    with torch.no_grad():
+        logits = api.select(model(whole.input_ids, attention_mask=whole.attention_mask).logits, positions)
+        scores = api.Scorer(model)(batch)
+    logps = api.token_logps(logits, positions.targets)
+    chosen, rejected = api.sides(batch, 2, scores.logps, scores.logps)
+    expected = api.weighted_sums(logps, positions.weights, positions.row, 4)
+    torch.testing.assert_close(torch.cat([chosen.logps, rejected.logps]), expected)
 
 
 def test_every_name_of_the_library_is_there():

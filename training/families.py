@@ -1,0 +1,171 @@
+"""What can be done with a family of models: found out by trying, at the start of every run.
+
+Two things are taken for granted that a family may do differently: that logits are the last layer's product with the
+trunk's hidden states, and that a 4-D attention mask with positions of its own lets two answers share a prefix. Both are
+tried on a tiny batch and compared with the model's own logits on plain rows. What does not hold is not used.
+
+How much two ways of computing the same may differ depends on the precision, the depth and the weights. So the measure
+for shared prefixes is what a wrong layout does, one whose tails see each other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.failures import UserError
+from training.batches import Batch, collate, collate_pairs, on
+from training.scoring import Scorer, Scores
+from training.tokens import Example, PairExample
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.bfloat16: 0.1}
+"""How far log-probabilities may differ from those of the model's own logits."""
+OF_WRONG = {torch.float64: 1e-3, torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""How far they may in shared rows, as a share of what a wrong layout makes of them (means over tokens)."""
+LEAK_OF_WRONG = 1e-3
+"""How far rejected answers' may where chosen tails change, as such a share: masked attention gives exactly 0."""
+
+
+class Family(NamedTuple):
+    """What a model allows, and of what does not hold, why.
+
+    Attributes:
+        chunked: whether its last layer can be applied apart from it.
+        shared: whether the answers of a pair can share a row.
+        notes: reasons against either.
+    """
+
+    chunked: bool
+    shared: bool
+    notes: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest of a run."""
+        layout = {"head": "chunked" if self.chunked else "full", "prefixes": "shared" if self.shared else "repeated"}
+        return layout | ({"layout_notes": list(self.notes)} if self.notes else {})
+
+
+def probe(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Family:
+    """Try a model, and set `scorer.plain` where only its own logits are right. All ranks call this.
+
+    Args:
+        score: what runs `scorer`: itself, or the engine that wraps it.
+        scorer: the model, in any mode.
+        tokens: those of the longest example of the run.
+
+    Raises:
+        UserError: the model cannot take as many tokens.
+    """
+    trains = scorer.training
+    scorer.eval()
+    try:
+        with torch.no_grad():
+            _check_length(score, scorer, tokens)
+            return _tried(score, scorer, tokens)
+    finally:
+        scorer.train(trains)
+
+
+def longest(examples: Sequence[Example] | Sequence[PairExample]) -> int:
+    """Tokens of the longest answer with its prompt."""
+    sides = [(row.chosen, row.rejected) if isinstance(row, PairExample) else (row,) for row in examples]
+    return max(len(side.input_ids) for row in sides for side in row)
+
+
+def _tried(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Family:
+    device, dtype, config = scorer.head.weight.device, scorer.head.weight.dtype, scorer.model.config.get_text_config()
+    plain = on(collate_pairs(_pairs(config.vocab_size), 0, share=False), device)
+    scorer.plain = True
+    expected = _entries(score, plain)
+    scorer.plain = False
+    found = _attempt(score, plain)
+    if isinstance(found, str) or (found - expected).abs().max() > TOLERANCE[dtype]:
+        scorer.plain = True
+        why = found if isinstance(found, str) else "its logits are no product of its last hidden states"
+        return Family(False, False, (f"full logits: {why}",))
+    why_not = _window(config, tokens) or _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype])
+    return Family(True, why_not is None, (f"no shared prefixes: {why_not}",) if why_not else ())
+
+
+def _why_not_shared(
+    score: Callable[[Batch], Scores], vocabulary: int, device: torch.device, expected: Tensor, share: float
+) -> str | None:
+    """What is wrong with answers in one row, if something is."""
+    pairs, others = _pairs(vocabulary), _pairs(vocabulary, other_chosen=True)
+    shared, changed = (on(collate_pairs(both, 0), device) for both in (pairs, others))
+    found = _attempt(score, shared)
+    if isinstance(found, str):
+        return found
+    sees_all = torch.ones_like(shared.attention_mask).tril()
+    wrong = (_entries(score, shared._replace(attention_mask=sees_all)) - expected).abs().mean()
+    rounding = 2 * torch.finfo(torch.float32).eps * expected.abs().max()
+    if (found - expected).abs().mean() > share * wrong + rounding:
+        return "it does not follow positions and a 4-D attention mask"
+    if (found - _entries(score, changed))[shared.answer >= len(pairs)].abs().mean() > LEAK_OF_WRONG * wrong:
+        return "one answer leaks into the other"
+    return None
+
+
+def _entries(score: Callable[[Batch], Scores], batch: Batch) -> Tensor:
+    return score(batch).logps[batch.scored]
+
+
+def _attempt(score: Callable[[Batch], Scores], batch: Batch) -> Tensor | str:
+    """What comes of a batch, or the error that does; models fail on what they do not know in any way they like."""
+    try:
+        return _entries(score, batch)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _check_length(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> None:
+    """Refuse rows for which a model has no positions, which it would say in the middle of the run, and in riddles."""
+    config = scorer.model.config.get_text_config()
+    known = getattr(config, "max_position_embeddings", None)
+    if known is None or tokens - 1 <= known:  # The last token is predicted, not run.
+        return
+    ids = (1,) * tokens
+    row = on(collate([Example("longest", ids, (*[0.0] * (tokens - 1), 1.0), 1)], 0), scorer.head.weight.device)
+    try:
+        score(row)
+    except (IndexError, RuntimeError):
+        what = f"rows have up to {tokens} tokens, and the model has positions for {known}."
+        raise UserError("config", what, "max_length", f"Set max_length to {known} or less.") from None
+
+
+def _window(config: Any, tokens: int) -> str | None:
+    """Why a family's attention would not follow the mask on long rows, though it does on those tried here."""
+    if getattr(config, "window_size", None):
+        return "its attention looks back by places in the row, not by positions"
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and all(kind == "full_attention" for kind in kinds):
+        return None
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    window = min((size for size in windows if size), default=tokens)
+    return f"rows have up to {tokens} tokens, and its attention a window of {window}" if window < tokens else None
+
+
+def _pairs(vocabulary: int, other_chosen: bool = False) -> list[PairExample]:
+    """Three pairs of other lengths, so that rows are padded: random tokens, which leave nothing to guess.
+
+    With `other_chosen`, the same but for other tokens where the chosen answers have parted from the rejected ones.
+    """
+    draw = random.Random(0)
+
+    def words(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(1, vocabulary) for _ in range(count))
+
+    def answer(ids: tuple[int, ...]) -> Example:
+        return Example("probe", ids, (0.0, 0.0, *[1.0] * (len(ids) - 2)), 2)
+
+    pairs = []
+    for common, size, other in ((0, 6, 2), (3, 3, 5), (5, 1, 4)):
+        start, firsts = words(2 + common), draw.sample(range(1, vocabulary), 3)
+        tails = [(first, *words(length)) for first, length in zip(firsts, (size, other, size), strict=True)]
+        chosen = tails[2] if other_chosen else tails[0]
+        pairs.append(PairExample("probe", answer(start + chosen), answer(start + tails[1])))
+    return pairs
