@@ -21,22 +21,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import training_environment
-from benchmarks.training_cases import (
-    COMPARISONS,
-    GROWTH,
-    QUICK,
-    TARGETS,
-    TRL_SETTINGS,
-    Comparison,
-    Setting,
-    quick,
-)
+from benchmarks import training_cases, training_environment
+from benchmarks.training_cases import GROWTH, TARGETS, TRL_SETTINGS, Comparison, Setting
 from benchmarks.training_workload import Case
 from pipeline.store import hardware
 
@@ -171,7 +161,7 @@ def ratios(bench: Bench, comparisons: Sequence[Comparison], growth: Sequence[Cas
     """The figures that have targets, and the speeds in CPU seconds, which hardly depend on what else runs."""
     for comparison in comparisons:
         ours, theirs = bench.get(comparison.ours), bench.get(comparison.theirs)
-        if ours is None or theirs is None or not comparison.key:
+        if ours is None or theirs is None or not comparison.speed:
             continue
         yield comparison.speed, theirs.seconds() / ours.seconds()
         yield f"{comparison.speed}_in_cpu_seconds", theirs.seconds("cpu_seconds") / ours.seconds("cpu_seconds")
@@ -199,16 +189,15 @@ def fastest_trl(bench: Bench) -> tuple[Setting, list[dict[str, Any]]]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     bench = Bench(trl=None if options.quick else training_environment.python(), in_process=options.quick)
     setting, settings = fastest_trl(bench)
-    comparisons = [comparison.against(setting) for comparison in COMPARISONS]
-    growth = GROWTH
+    comparisons, growth = training_cases.comparisons(setting), GROWTH
     if options.quick:
-        comparisons, growth = [quick(comparison) for comparison in comparisons[:QUICK]], tuple(map(quick, GROWTH))
+        comparisons, growth = training_cases.quick()
+    agreed: dict[str, float] = {}
     for comparison in comparisons:
-        repeats = options.repeats if comparison.key and not options.quick else 1
-        cases = [*comparison.also, comparison.theirs, comparison.ours]
-        bench.measure([replace(case, steps=options.steps) if False else case for case in cases], repeats)
+        repeats = 1 if options.quick or not comparison.speed else options.repeats
+        bench.measure([comparison.theirs, comparison.ours, *comparison.also], repeats)
+        agreed |= agreement(bench, comparison)
     bench.measure(growth)
-    agreed = {name: apart for comparison in comparisons for name, apart in agreement(bench, comparison).items()}
     return {
         **{name: round(value, 3) for name, value in ratios(bench, comparisons, growth)},
         "trl_fastest_setting": setting.name if bench.trl else None,
@@ -216,19 +205,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "losses_apart_at_most": agreed,
         "left_out": bench.skipped,
         "measurements": [found.row() for found in bench.found.values()],
-        "gpu": gpu(options.quick),
+        "gpu": None if options.quick else gpu(),
         "hardware": hardware(),
         "load_average": round(os.getloadavg()[0], 1),
     }
 
 
-def gpu(quick_run: bool) -> Any:
+def gpu() -> Any:
     """What `benchmarks.training_gpu` finds; None on a machine without a GPU."""
-    if quick_run:
-        return None
     done = subprocess.run([sys.executable, "-m", "benchmarks.training_gpu"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1:]}
+        return {"failed": (done.stderr.strip() or "killed").splitlines()[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

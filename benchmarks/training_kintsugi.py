@@ -1,4 +1,4 @@
-"""Kintsugi's side: the modules that training runs on, as `training.worker` puts them together, without Ray and DeepSpeed."""
+"""Kintsugi's side: the modules of the training package as its workers put them together, without Ray and DeepSpeed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(case: Case, meter: Meter) -> None:
     adamw = work.optimizer(policy)
     meter.ready()
     for _ in range(case.steps + 1):
-        batch = _batch(case)
+        batch = collated(case)
         scores = policy(batch, reference, kl=case.loss == "tdpo2")
         logps = cached_logps if scores.reference is None else scores.reference
         assert logps is not None
@@ -33,7 +33,8 @@ def run(case: Case, meter: Meter) -> None:
         meter.step(work.update(policy, adamw, result.losses.mean()))
 
 
-def _batch(case: Case) -> Batch:
+def collated(case: Case) -> Batch:
+    """The pairs of a step, laid out as training does."""
     pairs = [
         PairExample(str(number), _example(number, case, chosen), _example(number, case, rejected))
         for number, (chosen, rejected) in enumerate(work.pairs(case))
@@ -51,7 +52,7 @@ def _reference(case: Case, policy: Scorer) -> tuple[Reference | None, Tensor | N
     """What is compared with, and log-probabilities that are cached rather than computed with the KL."""
     if case.reference == "live":
         return LiveReference(Scorer(copy.deepcopy(policy.model).eval().requires_grad_(False))), None
-    batch = _batch(case)
+    batch = collated(case)
     if case.loss == "dpo":
         return None, policy(batch).logps
     head = copy.deepcopy(policy.head).requires_grad_(False)

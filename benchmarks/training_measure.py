@@ -63,17 +63,21 @@ def memory(field_name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def main() -> None:
+def measured(case: Case) -> dict[str, object]:
+    """A case, in this process. That means something for its memory where it is the first."""
     import torch
     from transformers import LlamaForCausalLM
 
-    case = Case(**json.loads(sys.argv[1]))
-    torch.set_num_threads(THREADS)
     assert LlamaForCausalLM, "imported now, so that it counts as an import"
+    torch.set_num_threads(THREADS)
     side = importlib.import_module(f"benchmarks.training_{case.side}")
     meter = Meter()
     side.run(case, meter)
-    print(json.dumps(meter.found()))
+    return meter.found()
+
+
+def main() -> None:
+    print(json.dumps(measured(Case(**json.loads(sys.argv[1])))))
 
 
 if __name__ == "__main__":

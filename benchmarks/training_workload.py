@@ -1,4 +1,4 @@
-"""What every side of the training benchmark is given: the model, the optimizer, and the pairs, all from the case alone."""
+"""What every side of the training benchmark is given: model, optimizer and pairs, all from the case alone."""
 
 from __future__ import annotations
 
