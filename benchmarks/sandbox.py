@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.failures import UserError
 from pipeline.records import FunctionTest
 from pipeline.sandbox import launch
-from pipeline.sandbox.isolation import BUBBLEWRAP, NAMESPACES
+from pipeline.sandbox.isolation import BUBBLEWRAP, NAMESPACES, Mechanism
 from pipeline.sandbox.run import execute, passed
 from pipeline.store import hardware
 
@@ -37,7 +38,7 @@ def total(values: List[int], offset: int = {number}) -> int:
 """
 
 
-def measure(mechanism: str, executions: int, workers: int) -> dict[str, Any]:
+def measure(mechanism: Mechanism, executions: int, workers: int) -> dict[str, Any]:
     """Executions a second and core, and CPU seconds of each, with this mechanism."""
     started = time.perf_counter()
     with multiprocessing.get_context("fork").Pool(workers) as pool:
@@ -57,15 +58,15 @@ def measure(mechanism: str, executions: int, workers: int) -> dict[str, Any]:
     }
 
 
-def _work(task: tuple[str, int]) -> dict[str, float]:
+def _work(task: tuple[Mechanism, int]) -> dict[str, float]:
     mechanism, executions = task
-    launch.candidates = lambda: (mechanism,)  # type: ignore[assignment, return-value]
-    _execute(0)  # starts the template
-    cpu, started = _cpu_seconds(), time.perf_counter()
-    for number in range(executions):
-        _execute(number)
-    seconds = time.perf_counter() - started
-    launch.stop()  # what it used counts once it has ended: its start is in the figure
+    with launch.only(mechanism):
+        _execute(0)  # starts the template
+        cpu, started = _cpu_seconds(), time.perf_counter()
+        for number in range(executions):
+            _execute(number)
+        seconds = time.perf_counter() - started
+    # What the template used counts now that it has ended: its start is in the figure.
     return {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
 
 
@@ -80,11 +81,13 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _usable(mechanism: str) -> bool:
+def _usable(mechanism: Mechanism) -> bool:
     try:
-        return bool(multiprocessing.get_context("fork").Pool(1).map(_work, [(mechanism, 1)]))
-    except Exception:
+        with launch.only(mechanism):
+            _execute(0)
+    except UserError:
         return False
+    return True
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 4
+    version = 5
     Config = CompareConfig
     named_inputs = True
 

@@ -20,7 +20,22 @@ from pipeline.stages.annotate import annotate, marked
 from training.batches import Batch, collate, collate_pairs, on, sample_order
 from training.collator import PairCollator, WeightedRows, preference_record
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
-from training.losses import PreferenceLoss, Side, dpo, metrics, preference_loss, sft, sides, tdpo1, tdpo2
+from training.losses import (
+    PreferenceLoss,
+    Side,
+    cdpo,
+    dpo,
+    ipo,
+    metrics,
+    preference_loss,
+    rdpo,
+    sft,
+    sides,
+    simpo,
+    tdpo1,
+    tdpo2,
+)
+from training.objectives import Objective, needs
 from training.scoring import LiveReference, Scorer, Scores
 from training.tokens import (
     Example,
@@ -41,6 +56,7 @@ __all__ = [
     "FunctionTest",
     "LiveReference",
     "Mask",
+    "Objective",
     "PairCollator",
     "PairExample",
     "Positions",
@@ -56,6 +72,7 @@ __all__ = [
     "WeightedRows",
     "annotate",
     "apply",
+    "cdpo",
     "characters",
     "collate",
     "collate_pairs",
@@ -65,14 +82,17 @@ __all__ = [
     "edit_at",
     "encode_response",
     "inverse",
+    "ipo",
     "joined",
     "marked",
     "metrics",
+    "needs",
     "on",
     "pair_example",
     "position_kl",
     "preference_loss",
     "preference_record",
+    "rdpo",
     "read_rows",
     "sample_order",
     "select",
@@ -80,6 +100,7 @@ __all__ = [
     "sft_example",
     "shift",
     "sides",
+    "simpo",
     "span_weights",
     "spans_of",
     "tdpo1",

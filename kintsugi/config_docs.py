@@ -8,14 +8,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 from eval.scorers import SCORERS
 from kintsugi.experiment import Head
-from kintsugi.graph import UNKEYED
 from kintsugi.kinds import KINDS
-from pipeline.contract import NodeConfig, NodeKind, Resources
+from pipeline.contract import UNKEYED, NodeConfig, NodeKind, Resources
 from pipeline.errors import ERROR_TYPES
 from pipeline.sources.formats import FORMATS
 from pipeline.store import write_text
@@ -27,7 +26,7 @@ KNOWN: dict[str, Iterable[str]] = {"error_types": ERROR_TYPES, "scorers": SCORER
 """Names that keys take, where these come from a registry and not from a type."""
 
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "length at least"}
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", ByteSize: "size", Any: "anything"}
 
 TOP = """# Experiment files
 
@@ -68,14 +67,15 @@ keys and the inputs' artifacts. {unkeyed} do not count: they never change a resu
 
 def text() -> str:
     """The whole page."""
-    *unkeyed, last_unkeyed = (f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
+    *names, last = (f"`{name}`" for name in sorted(UNKEYED - {"kind"}))
+    unkeyed = f"{', '.join(names)} and {last}"
     listed = "".join(
         f"| [`{kind.name}`](#{kind.name}) | {_purpose(kind)} | {kind.product} |\n" for kind in KINDS.values()
     )
     return (
         TOP
         + table(Head)
-        + NODES.replace("{unkeyed}", f"{', '.join(unkeyed)} and {last_unkeyed}")
+        + NODES.replace("{unkeyed}", unkeyed)
         + "| kind | what it does | gives |\n|---|---|---|\n"
         + listed
         + "\n### Every kind\n\n"
@@ -179,6 +179,8 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if value is None or value in ({}, [], ""):
         return "none"
+    if isinstance(value, ByteSize):
+        return f"`{value.human_readable(decimal=True)}`"
     return "see there" if isinstance(value, BaseModel) else f"`{value}`"
 
 

@@ -33,8 +33,11 @@ class Screen:
         self._finished: set[str] = set()
         self._last = self._told = time.monotonic()
 
-    def reused(self, name: str) -> None:
+    def reused(self, name: str, unmet: str = "") -> None:
+        """A line for a node that is there, and one for what is asked of it that it lacks."""
         self.console.print(f"[dim]•[/] {name:<{NAME_WIDTH}} [dim]in the store[/]")
+        if unmet:
+            self.console.print(f"  [yellow]{unmet}[/]")
 
     def waiting(self, name: str, reason: str = "is making it") -> None:
         self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process {reason}: waiting")

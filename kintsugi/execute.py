@@ -15,7 +15,7 @@ from pathlib import Path
 from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline import cluster
-from pipeline.contract import Source, Work
+from pipeline.contract import Source, Work, identity
 from pipeline.failures import UserError
 from pipeline.store import (
     MANIFEST,
@@ -68,10 +68,12 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
     remove_abandoned(place.store.root)
     run = place.run_directory(graph)
     write_json(run / "nodes.json", {node.name: f"{node.kind.product}/{node.key}" for node in graph.nodes.values()})
-    made = set(manifests(graph, place.store))
+    found = manifests(graph, place.store)
+    made = set(found)
     for node in graph.nodes.values():
         if node.name in made:
-            screen.reused(node.name)
+            inputs = {edge.role: identity(graph.nodes[edge.node].key, edge.split) for edge in node.inputs}
+            screen.reused(node.name, node.kind.unmet(node.config, inputs, found[node.name]))
     with captured(run / "logs" / "run.log"):
         try:
             _make_missing(graph, made, place, screen)

@@ -9,13 +9,11 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, get_args, get_origin
 
 from kintsugi.experiment import Experiment, checked
+from kintsugi.held_out import refuse_leaks
 from kintsugi.kinds import KINDS
-from pipeline.contract import KEYED, NodeConfig, NodeKind, Reference
+from pipeline.contract import KEYED, UNKEYED, NodeConfig, NodeKind, Reference, is_keyed
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
-
-UNKEYED = {"kind", "resources", "checkpoint_every", "min_workers"}
-"""Fields that never change a result."""
 
 EXPANDING = ("matrix", "arms")
 """Keys that make several nodes of one."""
@@ -28,6 +26,11 @@ class Edge:
     role: str
     node: str
     split: str = ""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the node follows from this input."""
+        return is_keyed(self.role)
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,10 @@ class Graph:
     experiment: Experiment
     nodes: dict[str, Node]
 
-    def upstream(self, name: str) -> set[str]:
-        """The names of all nodes that this one depends on."""
-        direct = {edge.node for edge in self.nodes[name].inputs}
-        return direct.union(*(self.upstream(other) for other in direct))
+    def upstream(self, name: str, *, keyed: bool = False) -> set[str]:
+        """The names of all nodes that must be made before this one; with `keyed` those alone that it follows from."""
+        direct = {edge.node for edge in self.nodes[name].inputs if edge.keyed or not keyed}
+        return direct.union(*(self.upstream(other, keyed=keyed) for other in direct))
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def build(experiment: Experiment) -> Graph:
     _refuse_same_names(experiment, nodes)
     resolved = {node.name: replace(node, inputs=_edges(experiment, node, nodes)) for node in nodes}
     ordered = [resolved[name] for name in _order(experiment, resolved)]
-    return Graph(experiment, _keyed(experiment, ordered))
+    nodes_by_name = _keyed(experiment, ordered)
+    refuse_leaks(experiment, nodes_by_name)
+    return Graph(experiment, nodes_by_name)
 
 
 def with_config(graph: Graph, node: Node, config: NodeConfig) -> Node:
@@ -276,12 +281,13 @@ def _key(experiment: Experiment, node: Node, upstream: dict[str, Node]) -> str:
             "kind": node.kind.name,
             "version": node.kind.version,
             "config": config.model_dump(
-                mode="json", exclude=UNKEYED | inside | node.kind.outside_fields, context=KEYED
+                mode="json", exclude={*UNKEYED, *inside, *node.kind.outside_fields}, context=KEYED
             ),
             "outside": _outside(experiment, node, inside),
             "inputs": [
                 [edge.role, upstream[edge.node].key, edge.split, *([edge.node] if named else [])]
                 for edge in node.inputs
+                if edge.keyed
             ],
             **({"experiment": experiment.name} if named else {}),
         }

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from eval.report.markdown import plain
 from kintsugi.inspection import LENGTH_NAMES
 from kintsugi.references import Artifact, Dataset, rejects_of
+from pipeline.contract import UNKEYED, is_keyed
 from pipeline.dataset_report import RowCounts, broken
 from pipeline.errors.base import Level
 from pipeline.failures import UserError
@@ -180,13 +181,13 @@ def _steps(artifact: Artifact | None) -> list[dict[str, Any]]:
 
 def _upstream(artifact: Artifact, manifest: Manifest, name: str) -> Iterator[tuple[str, Manifest]]:
     yield name, manifest
-    for item in manifest.inputs:
+    for item in (item for item in manifest.inputs if is_keyed(item.role)):
         yield from _upstream(artifact, artifact.store.require(item.product, item.key), item.name)
 
 
 def _settings(manifest: Manifest) -> str:
     """The configuration in a line, without what never changes a result. Of paths only the last part is told."""
-    left_out = ("kind", "resources", "checkpoint_every", "min_workers", *(item.role for item in manifest.inputs))
+    left_out = UNKEYED.union(item.role for item in manifest.inputs)
     kept = {key: value for key, value in manifest.config.items() if key not in left_out and value not in (None, [], {})}
     if "origin" in kept:
         kept["origin"] = Path(str(kept["origin"])).name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,8 +28,16 @@ def _untold(*_: object) -> None:
 DATA = "data"
 REJECTS = "rejected"
 
+UNKEYED = frozenset({"kind", "resources", "checkpoint_every", "evaluate", "min_workers"})
+"""Fields that never change a result, whatever the kind; and `kind`, which counts by itself."""
+
 KEYED = "content key"
 """The context in which configs are dumped for a content key: parts of them may leave out what decides no result."""
+
+
+def is_keyed(role: str) -> bool:
+    """Whether a node follows from its input in this role, and its key counts it; not from rows it is measured on."""
+    return role.partition(".")[0] not in UNKEYED
 
 
 class NodeConfig(BaseModel):
@@ -64,6 +72,11 @@ class Reference:
     open: bool = False
 
 
+def identity(key: str, split: str) -> str:
+    """An artifact and its split in one word."""
+    return f"{key}.{split}" if split else key
+
+
 @dataclass(frozen=True)
 class Source:
     """An input as the maker sees it: its node's name and where its files are.
@@ -82,6 +95,11 @@ class Source:
     def data(self) -> Path:
         """The directory of Parquet shards of this input (of its split, where it has splits)."""
         return self.root / self.split / DATA if self.split else self.root / DATA
+
+    @property
+    def identity(self) -> str:
+        """The artifact and its split: equal where the rows are."""
+        return identity(self.key, self.split)
 
     def manifest(self) -> Manifest:
         found = read_manifest(self.root)
@@ -173,6 +191,13 @@ class NodeKind(ABC):
     def splits(self, config: Any) -> tuple[str, ...]:
         """The splits of the artifact; empty where it has none."""
         return ()
+
+    def unmet(self, config: Any, inputs: Mapping[str, str], made: Manifest) -> str:
+        """What is asked for that an artifact of this key was made without; empty where it lacks nothing.
+
+        `inputs` has the `Source.identity` of the input in each role.
+        """
+        return ""
 
     def outside(self, config: Any, inside: frozenset[str]) -> dict[str, str]:
         """What the result depends on outside the store, as name -> hash, for the key.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.contract import DATA, REJECTS, Work
 from pipeline.errors.answers import code_of
 from pipeline.failures import UserError
-from pipeline.records import REJECTED, CorruptionRecord, QARecord, Reject, table_of
+from pipeline.records import REJECTED, CorruptionRecord, QARecord, Reject, kept_and_rejected, table_of
 from pipeline.runner import (
     Counts,
     ShardTask,
@@ -109,7 +109,7 @@ class _Try:
         with sandbox_noted(trial.sandbox):
             results = {row: self.stage.embed(records[row], types) for row, types in sorted(trial.drawn.items())}
         write_table(trial.outcomes, pa.Table.from_pylist([_outcome(*item) for item in results.items()], OUTCOME))
-        kept = [result for result in results.values() if isinstance(result, CorruptionRecord)]
+        kept, _ = kept_and_rejected(results.values())
         write_table(trial.data, table_of(kept, CorruptionRecord.SCHEMA))
         return {"rows": trial.rows}
 
@@ -190,9 +190,9 @@ def _assemble(assembly: Assembly) -> dict[str, Any]:
         for outcome in pq.read_table(trial.outcomes).to_pylist():
             row, refused = outcome["row"], Reject(records[outcome["row"]].id, outcome["reason"], outcome["detail"])
             made[row] = next(confirmed) if outcome["types"] else refused
-    results = [_result(assembly, row, record, made.get(row)) for row, record in enumerate(records)]
-    kept = [result for result in results if isinstance(result, CorruptionRecord)]
-    rejected = [result for result in results if isinstance(result, Reject)]
+    kept, rejected = kept_and_rejected(
+        _result(assembly, row, record, made.get(row)) for row, record in enumerate(records)
+    )
     write_table(assembly.rejects, table_of(rejected, REJECTED))
     write_table(assembly.data, table_of(kept, CorruptionRecord.SCHEMA))
     return {"rows": assembly.rows}

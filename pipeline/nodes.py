@@ -8,9 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
-from pipeline.failures import UserError, nearest
 from pipeline.llm.config import Writer
-from pipeline.llm.nodes import make_written, writer_inputs, writer_outside
+from pipeline.llm.nodes import ErrorTypes, make_written, refuse_unknown_types, writer_inputs, writer_outside
 from pipeline.sources.nodes import Source, SourceConfig
 
 __all__ = ["Annotate", "AnnotateConfig", "Embed", "EmbedConfig", "Source", "SourceConfig"]
@@ -51,7 +50,7 @@ class EmbedConfig(NodeConfig):
     kind: Literal["embed"]
     input: str = Field(description="The rows to break, such as `qa.train`.")
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
-    error_types: list[str] = Field(
+    error_types: ErrorTypes = Field(
         default_factory=list, validate_default=True, description="The error types to embed; all there are by default."
     )
     errors: ErrorCount = Field(
@@ -80,14 +79,6 @@ class EmbedConfig(NodeConfig):
     )
     max_rejected: float = Field(default=0.5, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
-
-    @field_validator("error_types")
-    @classmethod
-    def _all_by_default(cls, value: list[str]) -> list[str]:
-        """Written out, they are part of the key: a type that is added later changes no rows that were made before."""
-        from pipeline.errors import ERROR_TYPES
-
-        return value or list(ERROR_TYPES)
 
     @field_validator("errors", mode="before")
     @classmethod
@@ -128,12 +119,7 @@ class Embed(NodeKind):
         return [Reference("input", config.input, ("rows",)), *writer_inputs(config.by)]
 
     def outside(self, config: EmbedConfig, inside: frozenset[str]) -> dict[str, str]:
-        from pipeline.errors import ERROR_TYPES
-
-        for name in config.error_types:
-            if name not in ERROR_TYPES:
-                hint = nearest(name, list(ERROR_TYPES))
-                raise UserError("config", f"there is no error type '{name}'.", "error_types", hint)
+        refuse_unknown_types(config.error_types)
         return writer_outside(config.by, self.name)
 
     def make(self, works: Sequence[Work]) -> None:
@@ -185,7 +171,7 @@ class Annotate(NodeKind):
 
     name = "annotate"
     product = "rows"
-    version = 3
+    version = 4
     Config = AnnotateConfig
 
     def inputs(self, config: AnnotateConfig) -> list[Reference]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from pipeline import spans
 from pipeline.spans import Edit, Span
 
 Row = dict[str, Any]
+Made = TypeVar("Made")
 
 SPAN = pa.struct(
     [
@@ -72,10 +74,27 @@ class FunctionTest:
         return cls(function, json.dumps(list(arguments)), json.dumps(expected), raises)
 
 
+class _Record:
+    """A record that has lists of smaller ones: from and to plain rows."""
+
+    __slots__ = ()
+    NESTED: ClassVar[dict[str, type]]
+
+    def to_row(self) -> Row:
+        lists = {name: [asdict(item) for item in getattr(self, name)] for name in self.NESTED}
+        return {**_plain(self, *self.NESTED), **lists}
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        lists = {name: tuple(made(**item) for item in row[name]) for name, made in cls.NESTED.items()}
+        return cls(**{**row, **lists})
+
+
 @dataclass(frozen=True, slots=True)
-class QARecord:
+class QARecord(_Record):
     """A prompt and a good answer to it, with executable tests where there are any."""
 
+    NESTED: ClassVar[dict[str, type]] = {"tests": FunctionTest}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
             ("id", pa.string()),
@@ -92,13 +111,6 @@ class QARecord:
     source: str
     tests: tuple[FunctionTest, ...] = ()
 
-    def to_row(self) -> Row:
-        return {**_plain(self, "tests"), "tests": [asdict(test) for test in self.tests]}
-
-    @classmethod
-    def from_row(cls, row: Row) -> Self:
-        return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
-
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -109,9 +121,10 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
-class TaggedRecord:
+class TaggedRecord(_Record):
     """A QA record and the errors that a model would embed in it."""
 
+    NESTED: ClassVar[dict[str, type]] = {"tests": FunctionTest, "tags": Tag}
     SCHEMA: ClassVar[pa.Schema] = QARecord.SCHEMA.append(pa.field("tags", pa.list_(TAG)))
 
     id: str
@@ -121,23 +134,15 @@ class TaggedRecord:
     tests: tuple[FunctionTest, ...] = ()
     tags: tuple[Tag, ...] = ()
 
-    def to_row(self) -> Row:
-        tests, tags = [asdict(test) for test in self.tests], [asdict(tag) for tag in self.tags]
-        return {**_plain(self, "tests", "tags"), "tests": tests, "tags": tags}
-
-    @classmethod
-    def from_row(cls, row: Row) -> Self:
-        tests, tags = (FunctionTest(**test) for test in row["tests"]), (Tag(**tag) for tag in row["tags"])
-        return cls(**{**row, "tests": tuple(tests), "tags": tuple(tags)})
-
 
 @dataclass(frozen=True, slots=True)
-class CorruptionRecord:
+class CorruptionRecord(_Record):
     """A good answer, the edits that break it, and the broken answer.
 
     The spans of both sides follow from the edits; `rejected` is checked to be the edits' result.
     """
 
+    NESTED: ClassVar[dict[str, type]] = {"edits": Edit, "tests": FunctionTest}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
             ("id", pa.string()),
@@ -166,28 +171,15 @@ class CorruptionRecord:
         """The spans of the chosen and of the rejected side."""
         return spans.spans_of(self.edits, self.response)
 
-    def to_row(self) -> Row:
-        return {
-            **_plain(self, "tests", "edits"),
-            "edits": [asdict(edit) for edit in self.edits],
-            "tests": [asdict(test) for test in self.tests],
-        }
-
-    @classmethod
-    def from_row(cls, row: Row) -> Self:
-        return cls(
-            **{
-                **row,
-                "edits": tuple(Edit(**edit) for edit in row["edits"]),
-                "tests": tuple(FunctionTest(**test) for test in row["tests"]),
-            }
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class PreferenceRecord:
-    """A preference pair. Chosen spans mark what is good, rejected spans what is bad."""
+class PreferenceRecord(_Record):
+    """A preference pair. Chosen spans mark what is good, rejected spans what is bad.
 
+    `weight` is what the pair's loss is multiplied by in training: finite, and not negative.
+    """
+
+    NESTED: ClassVar[dict[str, type]] = {"chosen_spans": Span, "rejected_spans": Span}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
             ("id", pa.string()),
@@ -197,6 +189,7 @@ class PreferenceRecord:
             ("chosen_spans", pa.list_(SPAN)),
             ("rejected_spans", pa.list_(SPAN)),
             ("provenance", pa.string()),
+            ("weight", pa.float64()),
         ]
     )
 
@@ -207,8 +200,11 @@ class PreferenceRecord:
     chosen_spans: tuple[Span, ...] = ()
     rejected_spans: tuple[Span, ...] = ()
     provenance: str = ""
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"record {self.id}: its weight is {self.weight}, and a weight is finite and not negative")
         for side, text, marked in (
             ("chosen", self.chosen, self.chosen_spans),
             ("rejected", self.rejected, self.rejected_spans),
@@ -216,23 +212,12 @@ class PreferenceRecord:
             for span in marked:
                 span.check(text, f"record {self.id}, {side}")
 
-    def to_row(self) -> Row:
-        return {
-            **_plain(self, "chosen_spans", "rejected_spans"),
-            "chosen_spans": [asdict(span) for span in self.chosen_spans],
-            "rejected_spans": [asdict(span) for span in self.rejected_spans],
-        }
-
-    @classmethod
-    def from_row(cls, row: Row) -> Self:
-        sides = {side: tuple(Span(**span) for span in row[side]) for side in ("chosen_spans", "rejected_spans")}
-        return cls(**{**row, **sides})
-
 
 @dataclass(frozen=True, slots=True)
-class GenerationRecord:
+class GenerationRecord(_Record):
     """What one model answered to one prompt."""
 
+    NESTED: ClassVar[dict[str, type]] = {"tests": FunctionTest}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
             ("id", pa.string()),
@@ -256,13 +241,6 @@ class GenerationRecord:
     reference: str
     source: str
     tests: tuple[FunctionTest, ...] = ()
-
-    def to_row(self) -> Row:
-        return {**_plain(self, "tests"), "tests": [asdict(test) for test in self.tests]}
-
-    @classmethod
-    def from_row(cls, row: Row) -> Self:
-        return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +308,18 @@ class Reject:
 
     def to_row(self) -> Row:
         return asdict(self)
+
+
+def kept_and_rejected(results: Iterable[Made | Reject]) -> tuple[list[Made], list[Reject]]:
+    """What a stage returns, of what became of each row: both in the rows' order."""
+    kept: list[Made] = []
+    rejected: list[Reject] = []
+    for result in results:
+        if isinstance(result, Reject):
+            rejected.append(result)
+        else:
+            kept.append(result)
+    return kept, rejected
 
 
 def _plain(record: Any, *nested: str) -> Row:

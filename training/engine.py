@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ def prepare_process(on_gpu: bool) -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if torch.distributed.is_initialized():
+        # Else a model that is loaded in shards before there is any engine would take this worker for the only one.
+        deepspeed.init_distributed()
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
@@ -99,6 +103,31 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
         optimizer.state.clear()
     set_learning_rate(engine, config.learning_rate)
     return engine
+
+
+def for_looking(scorer: Scorer, config: ModelConfig) -> Any:
+    """The engine of a model in shards that is not trained, and is gathered part by part where it is run."""
+    import deepspeed
+
+    settings = deepspeed_config(config) | {"zero_optimization": {"stage": 3, "overlap_comm": False}}
+    engine, *_ = deepspeed.initialize(model=scorer, config=settings)
+    return engine
+
+
+def gathered(module: torch.nn.Module) -> AbstractContextManager[None]:
+    """Within, the parameters of a module are whole on every rank; all of them call this."""
+    import deepspeed
+
+    whole: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(list(module.parameters()))
+    return whole
+
+
+def release(engine: Any) -> None:
+    """Let go of what an engine holds. DeepSpeed keeps every module that it shards in a list of its own, for ever."""
+    from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
+
+    engine.destroy()
+    FWD_MODULE_STACK[:] = [module for module in FWD_MODULE_STACK if module is not engine.module]
 
 
 def backward(engine: Any, loss: Tensor, *, last: bool) -> None:

@@ -35,10 +35,10 @@ def sft_examples(tokenizer: Any, source: Source, config: SftConfig) -> tuple[lis
             f"They have {' and '.join(known)}.",
         )
     made = [
-        sft_example(tokenizer, row.id, row.prompt, getattr(row, field), config.max_length)
+        sft_example(tokenizer, row.id, row.prompt, getattr(row, field), config.max_length, getattr(row, "weight", 1.0))
         for row in read_records(source.data, record, config.limit)
     ]
-    return _sorted_out(made, config, source)
+    return sorted_out(made, config, source)
 
 
 def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> tuple[list[PairExample], list[Reject]]:
@@ -47,16 +47,7 @@ def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> t
         pair_example(tokenizer, row, config.mask, config.max_length, config.seed)
         for row in read_records(source.data, PreferenceRecord, config.limit)
     ]
-    return _sorted_out(made, config, source)
-
-
-def held_out_examples(tokenizer: Any, source: Source, limit: int | None, config: ModelConfig) -> list[Example]:
-    """The good answers that a run is measured on; rows that are too long count as in training."""
-    made = [
-        sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length)
-        for row in read_records(source.data, QARecord, limit)
-    ]
-    return _sorted_out(made, config, source)[0]
+    return sorted_out(made, config, source)
 
 
 def record_type(source: Source) -> Any:
@@ -64,15 +55,16 @@ def record_type(source: Source) -> Any:
     return shards.record_type(source.data, (QARecord, CorruptionRecord, PreferenceRecord), source.name)
 
 
-def _sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Reject]]:
+def sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Reject]]:
+    """The examples, and the rows that gave none. Raises a data error for no examples, or too many rows left out."""
     skipped = [example for example in made if isinstance(example, Reject)]
     kept = [example for example in made if not isinstance(example, Reject)]
     if not made:
-        raise UserError("data", "there are no rows to train on.", source.name, "Look at the node that makes them.")
+        raise UserError("data", "there are no rows.", source.name, "Look at the node that makes them.")
     if not kept or len(skipped) > config.max_skipped * len(made):
         raise UserError(
             "data",
-            f"{len(skipped)} of {len(made)} rows cannot be trained on. The first, {skipped[0].id}: "
+            f"{len(skipped)} of {len(made)} rows cannot be used. The first, {skipped[0].id}: "
             f"{skipped[0].reason} ({skipped[0].detail}).",
             source.name,
             "Raise max_length for long rows, or max_skipped if they can be spared.",

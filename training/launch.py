@@ -17,7 +17,7 @@ from training.metrics_log import METRICS
 from training.nodes import ModelConfig
 
 if TYPE_CHECKING:
-    from training.held_out import Evaluation
+    from training.evaluation import Evaluation
 
 WORKER_RESTARTS = 2
 POLL_SECONDS = 0.5

@@ -36,6 +36,16 @@ class Positions(NamedTuple):
     targets: Tensor
     weights: Tensor
 
+    @property
+    def scored(self) -> Tensor:
+        """int64 [N]: every position counts for one answer."""
+        return torch.arange(len(self.row), device=self.row.device)
+
+    @property
+    def answer(self) -> Tensor:
+        """int64 [N], as `row`."""
+        return self.row
+
 
 def shift(input_ids: Tensor, weights: Tensor) -> Positions:
     """Align weights and targets with the logits that predict them. The only place that does.

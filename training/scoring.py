@@ -18,6 +18,7 @@ from training import lora
 from training.batches import Batch
 from training.head import HeadWeights, Predictions, predict
 from training.logps import position_kl, token_logps
+from training.short_form import short_kl
 
 
 class Scores(NamedTuple):
@@ -48,17 +49,17 @@ class LiveReference:
 
 @dataclass(frozen=True)
 class CachedHidden:
-    """The reference's hidden states at the N predictions, [N, D], and its head."""
+    """The reference's hidden states at the N predictions, [N, D], and its head; None where both models share one."""
 
     hidden: Tensor
-    head: HeadWeights
+    head: HeadWeights | None
 
 
 @dataclass(frozen=True)
 class ShortForm:
     """``e = W' p_r`` [N, D] and the entropy of p_r [N], in fp32: all that KL needs where both models share their head.
 
-    With z = W h and a head without bias and cap, sum_v p_r(v) z(v) is h e, and so KL = lse(W h) - h e - H(p_r).
+    KL = lse(W h) - h e - H(p_r): see `training.short_form`.
     """
 
     e: Tensor
@@ -143,8 +144,7 @@ class Scorer(nn.Module):
         hidden = self.hidden(batch)
         found = self.head(hidden, batch.targets, theirs, top=top)
         if isinstance(reference, ShortForm) and kl:
-            crossed = hidden.to(found.lse.dtype).mul(reference.e).sum(1)
-            found = found._replace(kl=found.lse - crossed - reference.entropy)
+            found = found._replace(kl=short_kl(found.lse, hidden, reference.e, reference.entropy))
         if theirs is not None:
             their_logps = found.reference
         return Scores(found.logps, found.kl if kl else None, their_logps, found.top)

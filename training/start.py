@@ -16,18 +16,22 @@ from pipeline.shards import read_records
 from pipeline.store import SCRATCH
 from training import lora
 from training.examples import record_type
-from training.nodes import TINY
+from training.fingerprints import TINY
 
 MERGED = "merged"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run loads: whole weights and a tokenizer (directories or hub names), and an adapter to go on training."""
+    """What a run loads: whole weights and a tokenizer (directories or hub names), and an adapter to go on training.
+
+    `merged` says that the weights were made of an adapter and its base.
+    """
 
     model: str
     tokenizer: str
     adapter: Path | None = None
+    merged: bool = False
 
 
 def prepare(work: Work) -> Start:
@@ -41,7 +45,7 @@ def prepare(work: Work) -> Start:
         return Start(str(files.weights), str(files.weights))
     if work.config.lora is None:
         merged = str(_built(work, MERGED, lambda draft: lora.merge(files, draft)))
-        return Start(merged, merged)
+        return Start(merged, merged, merged=True)
     return Start(str(files.weights), str(files.adapter), files.adapter)
 
 

@@ -35,12 +35,14 @@ class Example:
         input_ids: prompt, response and EOS: T ids.
         weights: T weights, aligned with `input_ids` as they stand; zero before `response_start`.
         response_start: where the response begins; at least 1, since the first token of a sequence has no prediction.
+        weight: the row's: what its loss is multiplied by.
     """
 
     id: str
     input_ids: tuple[int, ...]
     weights: tuple[float, ...]
     response_start: int
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         assert len(self.input_ids) == len(self.weights), "one weight per token"
@@ -50,11 +52,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """The two sides of a preference pair; their prompt is the same."""
+    """The two sides of a preference pair; their prompt is the same. `weight` is what its loss is multiplied by."""
 
     id: str
     chosen: Example
     rejected: Example
+    weight: float = 1.0
 
 
 def token_weights(
@@ -89,7 +92,9 @@ def token_weights(
     return [*granular[:-1], max(granular[-1], 1.0)]
 
 
-def sft_example(tokenizer: Tokenizer, record_id: str, prompt: str, response: str, max_length: int) -> Example | Reject:
+def sft_example(
+    tokenizer: Tokenizer, record_id: str, prompt: str, response: str, max_length: int, weight: float = 1.0
+) -> Example | Reject:
     """A prompt and the answer to learn, every token of the answer and EOS weighing 1; skipped if too long."""
     try:
         prompt_tokens = prompt_ids(tokenizer, prompt)
@@ -97,7 +102,7 @@ def sft_example(tokenizer: Tokenizer, record_id: str, prompt: str, response: str
     except UserError as error:
         return _skipped_for(error, record_id)
     weights = token_weights("response", offsets, (), len(response), side="chosen")
-    return _too_long(_example(tokenizer, record_id, prompt_tokens, ids, weights), max_length)
+    return _too_long(_example(tokenizer, record_id, prompt_tokens, ids, weights, weight), max_length)
 
 
 def pair_example(
@@ -119,7 +124,7 @@ def pair_example(
             return checked
     if not any(chosen.weights) and not any(rejected.weights):
         return Reject(record.id, NO_WEIGHT, f"mask {mask} selects no token of either answer")
-    return PairExample(record.id, chosen, rejected)
+    return PairExample(record.id, chosen, rejected, record.weight)
 
 
 def flagged_side(record: PreferenceRecord) -> Side:
@@ -146,11 +151,16 @@ def _side_example(
         seed=seed,
         record_id=record.id,
     )
-    return _example(tokenizer, record.id, prompt, ids, weights)
+    return _example(tokenizer, record.id, prompt, ids, weights, record.weight)
 
 
 def _example(
-    tokenizer: Tokenizer, record_id: str, prompt: list[int], response: list[int], weights: list[float]
+    tokenizer: Tokenizer,
+    record_id: str,
+    prompt: list[int],
+    response: list[int],
+    weights: list[float],
+    weight: float,
 ) -> Example:
     if tokenizer.eos_token_id is None:
         raise UserError(
@@ -160,7 +170,7 @@ def _example(
             "Set eos_token in its tokenizer_config.json.",
         )
     input_ids = (*prompt, *response, int(tokenizer.eos_token_id))
-    return Example(record_id, input_ids, (*[0.0] * len(prompt), *weights), len(prompt))
+    return Example(record_id, input_ids, (*[0.0] * len(prompt), *weights), len(prompt), weight)
 
 
 def _too_long(example: Example, max_length: int) -> Example | Reject:

@@ -7,11 +7,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from pipeline.adapters import base_name
 from pipeline.contract import REJECTS, Work
@@ -19,18 +21,19 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora
+from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.evaluation import Evaluation, HeldOut, evaluation_of
 from training.examples import pair_examples, sft_examples
 from training.families import longest, probe
-from training.held_out import Evaluation, HeldOut
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
-from training.scoring import LiveReference, Scorer
+from training.reference import Reference, Said
+from training.reference_making import Origin
 from training.start import Start, prepare
 from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
@@ -56,17 +59,10 @@ def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
         if distributed.get_rank() == 0:
             held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
         distributed.barrier()
-        if not _agreed(read_manifest(work.directory) is not None):
+        if not ranks.agreed(read_manifest(work.directory) is not None, _device()):
             work.started = time.time()
             Run(work, evaluation).train()
         distributed.barrier()
-
-
-def _agreed(flag: bool) -> bool:
-    """The first rank's answer, on every rank."""
-    answer = torch.tensor(int(flag), device=_device())
-    distributed.broadcast(answer, src=0)
-    return bool(answer.item())
 
 
 def _device() -> torch.device:
@@ -86,32 +82,31 @@ class Run:
         self.rank = distributed.get_rank()
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
-        torch.manual_seed(self.config.seed)
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
         self.examples, self.skipped = self._examples()
-        reference = self._load_reference(start)
-        model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
-        if self.config.gradient_checkpointing:
-            engines.checkpoint_layers(model)
-        if self.config.lora is not None:
-            model = self._adapted(model, start, self.config.lora)
+        self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
+        self.tuned = evaluation is not None
+        wanted = evaluation or evaluation_of(work)
+        self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
+        self.reference, self.measure = self._reference(start)
+        # Now, so that dropout does not depend on whether the reference was run.
+        torch.manual_seed(self.config.seed)
+        model, self._keeper = self._load(start)
         self.engine = engines.initialize(model, self.config)
         self.family = probe(self.engine, self.engine.module, longest(self.examples))
-        if reference is not None:
-            reference.plain = self.engine.module.plain
-        # A LoRA policy is its own reference.
-        self.reference = LiveReference(reference or self.engine.module)
-        self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
-        self.held_out = HeldOut(evaluation, self.tokenizer, self.config, len(self.order)) if evaluation else None
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
         done = checkpoint.load(self.engine, self.scratch)
         log = MetricsLog(self.work.directory, done, enabled=self.rank == 0)
         self.engine.train()
+        if done == 0:
+            log.write(*self._evaluated(0))
         for step in range(done, len(self.order)):
-            log.write(self._step(step) | self._evaluated(step + 1))
+            figures = self._step(step)
+            measured, samples = self._evaluated(step + 1)
+            log.write(figures | measured, samples)
             if (step + 1) % self.config.checkpoint_every == 0 and step + 1 < len(self.order):
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
@@ -124,12 +119,25 @@ class Run:
         assert isinstance(self.config, SftConfig)
         return sft_examples(self.tokenizer, source, self.config)
 
-    def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from; a LoRA policy is its own reference."""
-        if not isinstance(self.config, PreferenceConfig) or self.config.lora is not None:
-            return None
-        model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return Scorer(model.to(_device()).eval().requires_grad_(False))
+    def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
+        """What a preference run is held to, the model that it starts from, in training and where it is measured."""
+        if not isinstance(self.config, PreferenceConfig):
+            return None, None
+        rows = (self.work.source("data"), self.config.limit)
+        origin = Origin(self.work, rows, start, self.tokenizer, _device(), partial(self._load, start))
+        needs = self.config.objective
+        held_to = reference.prepare(origin, self.examples, kl=needs.kl) if needs.reference else None
+        if self.held_out is None or not self.held_out.data.paired:
+            return held_to, None
+        measured = replace(origin, rows=self.held_out.evaluation.rows)
+        return held_to, reference.for_measuring(measured, self.held_out.data.pairs, held_to)
+
+    def _load(self, start: Start) -> tuple[Any, Any]:
+        """The model as it starts, and what must be kept for as long as it is loaded."""
+        model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.gradient_checkpointing:
+            engines.checkpoint_layers(model)
+        return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -180,15 +188,17 @@ class Run:
         lengths = [row_length(row, self.family.shared) for row in rows]
         return in_budget(lengths, self.world, self.config.micro_tokens)[self.rank]
 
-    def _evaluated(self, step: int) -> dict[str, float]:
-        """Figures on held-out answers, where they are due, for the log and for whoever follows the run."""
+    def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
-            return {}
-        from ray.train import report
+            return {}, []
+        found = self.held_out.figures(self.engine, self.measure)
+        figures = {"step": step, "total": len(self.order), **found}
+        if self.tuned:
+            from ray.train import report
 
-        figures = self.held_out.figures(self.engine)
-        report({"step": step, "total": len(self.order), "evaluation": self.held_out.due[step], **figures})
-        return figures
+            report({**figures, "evaluation": self.held_out.due[step]})
+        return figures, self.held_out.samples(self.engine, step)
 
     def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Contribution:
         """What a micro-batch adds to the loss of the step's rows."""
@@ -200,7 +210,8 @@ class Run:
         """The token mean over the whole batch of all ranks, exact without communication."""
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
-        losses = sft(weighted_sums(logps, batch.weights, batch.answer, len(mine)))
+        sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
+        losses = sft(sums, self._row_weights(mine))
         loss = losses.sum() / sum(sum(example.weights) for example in rows)
         figure = float(loss.detach()) * len(rows) / len(mine)
         return Contribution(loss, losses, {"loss": figure}, batch.tokens)
@@ -208,13 +219,25 @@ class Run:
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
     ) -> Contribution:
-        """The mean loss over the step's pairs."""
-        batch = on(collate_pairs(mine, self.tokenizer.pad_token_id or 0, self.family.shared), self.engine.device)
-        scores = self.engine(batch, self.reference, kl=config.loss != "dpo")
-        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
-        result = preference_loss(config.loss, chosen, rejected, beta=config.beta, alpha=config.alpha)
+        """The mean over the pairs of all ranks.
+
+        Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
+        """
+        needs, pad = config.objective, self.tokenizer.pad_token_id or 0
+        batch = collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels)
+        said = self.reference.of(batch, mine, self.engine.module, kl=needs.kl) if self.reference else Said()
+        batch = on(batch, self.engine.device)
+        scores = self.engine(batch, said.source, kl=needs.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, said.logps_or(scores), scores.kl)
+        result = preference_loss(
+            config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
+        )
         loss = result.losses.sum() / len(rows)
         return Contribution(loss, result.losses, metrics(result, chosen, rejected), batch.tokens)
+
+    def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
+        """[B], what each row's loss is multiplied by."""
+        return torch.tensor([row.weight for row in rows], device=self.engine.device)
 
     def _export(self, log: MetricsLog) -> None:
         engines.save_model(self.engine, self.work.directory, self.rank)
@@ -233,13 +256,20 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
+                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
             },
         )
 
+    def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
+        assert self.held_out is not None
+        held_to = {} if self.measure is None else self.measure.facts
+        return {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
+
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
+        held_to = {} if self.reference is None else self.reference.facts
         adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
-        return {**self.family.facts(), **adapter}
+        return {**self.family.facts(), **held_to, **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -12,7 +12,7 @@ from eval.report.evidence import Evidence, evidence_of
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, Kind, build_results, to_json
-from pipeline.contract import Source, Work
+from pipeline.contract import UNKEYED, Source, Work, is_keyed
 from pipeline.failures import UserError, nearest
 from pipeline.sandbox.isolation import UNSAFE
 from pipeline.store import Manifest, content_key, write_text
@@ -112,9 +112,10 @@ def _short(members: Sequence[ArmInput]) -> str:
 
 
 def _family(model: Manifest) -> str:
-    """What the models share that differ in their training seed alone."""
-    config = {name: value for name, value in model.config.items() if name != "seed"}
-    return content_key([model.kind, model.version, config, [[item.role, item.key] for item in model.inputs]])
+    """What the models share that differ in their training seed alone, and in what never changes a result."""
+    config = {name: value for name, value in model.config.items() if name not in UNKEYED | {"seed"}}
+    inputs = [[item.role, item.key] for item in model.inputs if is_keyed(item.role)]
+    return content_key([model.kind, model.version, config, inputs])
 
 
 def caveats(arms: Sequence[ArmInput]) -> list[str]:

@@ -22,7 +22,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan: nodes, a
 def sweep(
     config: SweepFile, set_: Set = None, store: StoreRoot = STORE, runs: Runs = RUNS, dry_run: DryRun = False
 ) -> None:
-    """Search the best learning rate, beta and alpha of every arm, judged on validation rows.
+    """Search the best learning rate and loss parameters of every arm, judged on validation rows.
 
     Trials that ended are not run again: after Ctrl-C or a crash, the same command goes on where it stopped.
     """

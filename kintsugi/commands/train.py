@@ -21,20 +21,22 @@ from pipeline.adapters import ADAPTER_CONFIG, write_adapter_config
 from pipeline.failures import UserError
 from pipeline.store import MANIFEST, Store, describe_files, read_manifest, write_json
 from training.nodes import PreferenceConfig, SftConfig
+from training.objectives import OBJECTIVES
 
-LOSSES = ("sft", "dpo", "tdpo1", "tdpo2")
+LOSSES = ("sft", *OBJECTIVES)
 LEARNING_RATES = {"sft": 2e-5, "preference": 1e-6}
 """TRL's defaults for SFTConfig and DPOConfig: a place to start for models of billions of parameters."""
 LORA_FACTOR = 10
 """Adapters want a rate about ten times as large (Schulman et al. 2025, "LoRA Without Regret")."""
-PREFERENCE_ONLY = ("mask", "beta", "alpha")
+PREFERENCE_ONLY = ("mask", "beta", "alpha", "label_smoothing", "gamma", "sft_weight")
 
 FLAGS = {
     "init": "MODEL",
     "data": "--pairs",
     "learning_rate": "--lr",
     "resources": "--gpus",
-    **{name: f"--{name.replace('_', '-')}" for name in ("mask", "target", "beta", "alpha", "epochs", "batch_size")},
+    "evaluate": "--evaluate",
+    **{name: f"--{name.replace('_', '-')}" for name in (*PREFERENCE_ONLY, "target", "epochs", "batch_size")},
     **{name: f"--{name.replace('_', '-')}" for name in ("max_length", "limit", "workers", "zero", "dtype", "lora")},
 }
 """The options of the training node's fields."""
@@ -43,6 +45,7 @@ OPTIONS = {
     ("start", "from"): FLAGS["init"],
     ("rows", "from"): "--pairs",
     ("rows", "max_rejected"): "--max-rejected",
+    ("held_out", "from"): "--evaluate",
 }
 
 MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, random."
@@ -54,10 +57,18 @@ Model = Annotated[
 Pairs = Annotated[
     Path, typer.Option("--pairs", "--data", help="Rows to train on: .json, .jsonl or .jsonl.gz of any known format.")
 ]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option("--evaluate", help="Held-out rows to measure the model on while it trains; pairs, or good answers."),
+]
+Every = Annotated[
+    int | None,
+    typer.Option("--evaluate-every", min=1, help="Rows trained on between measurements; else only at start and end."),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Directory for the model; by default it stays in the store.")
 ]
-Loss = Annotated[str, typer.Option("--loss", help="sft, dpo, tdpo1 or tdpo2.")]
+Loss = Annotated[str, typer.Option("--loss", help=f"{', '.join(LOSSES[:-1])} or {LOSSES[-1]}.")]
 Mask = Annotated[str | None, setting(PreferenceConfig, "mask", FLAGS["mask"], help=MASKS)]
 Target = Annotated[
     str | None,
@@ -67,6 +78,9 @@ Target = Annotated[
 ]
 Beta = Annotated[float | None, setting(PreferenceConfig, "beta", FLAGS["beta"])]
 Alpha = Annotated[float | None, setting(PreferenceConfig, "alpha", FLAGS["alpha"])]
+LabelSmoothing = Annotated[float | None, setting(PreferenceConfig, "label_smoothing", FLAGS["label_smoothing"])]
+Gamma = Annotated[float | None, setting(PreferenceConfig, "gamma", FLAGS["gamma"])]
+SftWeight = Annotated[float | None, setting(PreferenceConfig, "sft_weight", FLAGS["sft_weight"])]
 Rate = Annotated[float | None, setting(SftConfig, "learning_rate", FLAGS["learning_rate"], default=RATE_DEFAULT)]
 Epochs = Annotated[float | None, setting(SftConfig, "epochs", FLAGS["epochs"])]
 BatchSize = Annotated[int | None, setting(SftConfig, "batch_size", FLAGS["batch_size"], default="16 for sft, 8 else")]
@@ -88,11 +102,16 @@ def train(
     target: Target = None,
     beta: Beta = None,
     alpha: Alpha = None,
+    label_smoothing: LabelSmoothing = None,
+    gamma: Gamma = None,
+    sft_weight: SftWeight = None,
     learning_rate: Rate = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
     limit: Limit = None,
+    evaluate: HeldOut = None,
+    evaluate_every: Every = None,
     lora: Lora = False,
     lora_rank: LoraRank = None,
     workers: Workers = None,
@@ -111,15 +130,17 @@ def train(
     """
     adapter = {"rank": lora_rank} if lora_rank is not None else {} if lora else None
     fields = {
-        **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "learning_rate": learning_rate},
+        **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "label_smoothing": label_smoothing},
+        **{"gamma": gamma, "sft_weight": sft_weight, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
         **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
+        "evaluate": _measured(evaluate, evaluate_every),
     }
     init = find_model(model, store, runs)
-    # A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter.
-    start = {"start": {"kind": "model", "from": init}} if Path(init).is_dir() else {}
+    start = _start(init)
     nodes: dict[str, dict[str, Any]] = {
         "rows": {"kind": "source", "from": str(pairs), "max_rejected": max_rejected},
+        **_held_out(evaluate),
         **start,
         "model": {**_training(loss, pairs, fields), "init": "start" if start else init, "data": "rows"},
     }
@@ -141,6 +162,21 @@ def _training(loss: str, pairs: Path, fields: dict[str, Any]) -> dict[str, Any]:
     rate = LEARNING_RATES[kind] * (LORA_FACTOR if "lora" in given else 1)
     node = {"kind": kind, "learning_rate": rate, **given}
     return {"target": _good_answer(pairs), **node} if kind == "sft" else {"loss": loss, **node}
+
+
+def _start(init: str) -> dict[str, Any]:
+    """A directory comes in as a node: it counts by its content wherever it lies, and may be an adapter."""
+    return {"start": {"kind": "model", "from": init}} if Path(init).is_dir() else {}
+
+
+def _held_out(rows: Path | None) -> dict[str, Any]:
+    return {} if rows is None else {"held_out": {"kind": "source", "from": str(rows)}}
+
+
+def _measured(rows: Path | None, every: int | None) -> dict[str, Any] | None:
+    if rows is None and every is not None:
+        raise UserError("config", "there are no rows to measure on.", "--evaluate-every", "Name some with --evaluate.")
+    return None if rows is None else {"data": "held_out", "every": every}
 
 
 def _good_answer(rows: Path) -> str:
@@ -186,10 +222,14 @@ def _copy_model(directory: Path, draft: Path) -> None:
 
 
 def _learned(directory: Path, rows: dict[str, int]) -> str:
-    """A line on a training run, from its first and last step."""
-    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    first, last = json.loads(lines[0]), json.loads(lines[-1])
-    figures = [f"{rows['out']} rows", f"{len(lines)} steps", f"loss {first['loss']:.4g} to {last['loss']:.4g}"]
-    if "rewards/accuracies" in last:
-        figures.append(f"rewards/accuracies {last['rewards/accuracies']:.2f}")
+    """A line on a training run, from its first and last figures."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    figures = [f"{rows['out']} rows", f"{len(steps)} steps"]
+    for name in ("loss", "eval/loss", "eval/nll"):
+        if found := [line[name] for line in lines if name in line]:
+            figures.append(f"{name} {found[0]:.4g} to {found[-1]:.4g}")
+    for name in ("rewards/accuracies", "eval/rewards/accuracies"):
+        if name in lines[-1]:
+            figures.append(f"{name} {lines[-1][name]:.2f}")
     return ", ".join([*figures, *([f"{rows['rejected']} rows left out"] if rows["rejected"] else [])])

@@ -17,6 +17,11 @@ MODES: dict[str, Literal["min", "max"]] = {"eval/nll": "min", "eval/exact": "max
 """The figures that trials report while they train, and which way is better."""
 
 
+def _is_none(value: Any) -> bool:
+    """Parameters that came later: without them a sweep is what it was before, and goes on from its trials."""
+    return value is None
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,6 +54,13 @@ class Space(_Part):
     learning_rate: Dimension | None = Field(default=None, description="Peak learning rate.")
     beta: Dimension | None = Field(default=None, description="How closely the policy is held to the reference.")
     alpha: Dimension | None = Field(default=None, description="Weight of TDPO2's difference of KLs; tdpo2 alone.")
+    label_smoothing: Dimension | None = Field(
+        default=None, exclude_if=_is_none, description="Share of pairs taken to be the wrong way round; cdpo and rdpo."
+    )
+    gamma: Dimension | None = Field(default=None, exclude_if=_is_none, description="SimPO's margin; simpo alone.")
+    sft_weight: Dimension | None = Field(
+        default=None, exclude_if=_is_none, description="Weight of an SFT term; any preference loss."
+    )
 
     def dimensions(self) -> dict[str, Dimension]:
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
@@ -105,7 +117,7 @@ class SweepConfig(_Part):
         if (self.experiment is None) == (self.nodes is None):
             raise ValueError("give either experiment, the path of a file, or nodes")
         if not self.space.dimensions():
-            raise ValueError("the space is empty: give learning_rate, beta or alpha")
+            raise ValueError("the space is empty: give learning_rate, beta or another parameter of the losses")
         if self.scheduler == "asha" and self.grace >= self.evaluation.times:
             raise ValueError("asha stops nobody: grace must be smaller than evaluation.times")
         if len(set(self.seeds)) < len(self.seeds):

@@ -12,6 +12,8 @@ from kintsugi.sweep.config import VALIDATION, Dimension, Sweep
 from kintsugi.sweep.space import Setting, drawn, grid
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
+from training.nodes import PreferenceConfig
+from training.objectives import parameters
 
 HELD_OUT = {VALIDATION, "test"}
 """Splits on which no trial may have been trained."""
@@ -168,12 +170,12 @@ def _placeholder(sweep: Sweep, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _space_of(sweep: Sweep, fields: dict[str, Any]) -> dict[str, Dimension]:
-    """The dimensions that an arm reads: beta belongs to preferences, alpha to tdpo2."""
+    """The dimensions that an arm reads: the learning rate, and what its loss does."""
     raw = {**sweep.experiment.nodes[sweep.config.arms.node], **sweep.config.arms.set, **fields}
-    unread = {"alpha"} if raw.get("loss") != "tdpo2" else set()
-    if raw.get("kind") != "preference":
-        unread |= {"beta"}
-    return {name: value for name, value in sweep.config.space.dimensions().items() if name not in unread}
+    read = {"learning_rate"}
+    if raw.get("kind") == "preference":
+        read.update(parameters(raw.get("loss", PreferenceConfig.model_fields["loss"].default)))
+    return {name: value for name, value in sweep.config.space.dimensions().items() if name in read}
 
 
 def _check_space(sweep: Sweep, arms: list[Arm]) -> None:
@@ -192,9 +194,9 @@ def _check_space(sweep: Sweep, arms: list[Arm]) -> None:
 
 
 def _refuse_training_on_held_out(sweep: Sweep, graph: Graph, members: list[Node]) -> None:
-    for name in sorted({name for node in members for name in (node.name, *graph.upstream(node.name))}):
+    for name in sorted({name for node in members for name in (node.name, *graph.upstream(node.name, keyed=True))}):
         for edge in graph.nodes[name].inputs:
-            if edge.split in HELD_OUT:
+            if edge.keyed and edge.split in HELD_OUT:
                 origin = graph.nodes[name].origin
                 raise UserError(
                     "config",

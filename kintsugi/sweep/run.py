@@ -20,7 +20,7 @@ from kintsugi.sweep.page import state_of, write_page
 from kintsugi.sweep.plan import Plan, Planned, make_plan
 from kintsugi.sweep.view import best_by_arm, view_of
 from pipeline.failures import UserError
-from pipeline.store import lease, read_manifest, write_text
+from pipeline.store import Manifest, lease, read_manifest, write_text
 from training.metrics_log import METRICS
 
 PAGE, BEST, LEDGER = "index.html", "best.yaml", "trials.json"
@@ -29,7 +29,7 @@ PAGE, BEST, LEDGER = "index.html", "best.yaml", "trials.json"
 class QuietScreen(Screen):
     """Judging makes two nodes for each model: bars while it goes on, but no line for each."""
 
-    def reused(self, name: str) -> None:
+    def reused(self, name: str, unmet: str = "") -> None:
         """Nothing."""
 
     def finish(self, name: str) -> None:
@@ -110,9 +110,17 @@ def _adopt(plan: Plan, ledger: Ledger, place: Place) -> None:
         key = plan.node_of(planned.arm, setting).key
         directory = place.store.directory("models", key)
         if manifest := read_manifest(directory):
-            evaluations = tuple(evaluations_in(directory / METRICS))
+            evaluations = tuple(evaluations_in(directory / METRICS)) if _as_asked(plan, place, manifest) else ()
             seconds = manifest.facts.get("train_seconds", 0.0)
             ledger.put(Trial(planned.arm, planned.number, setting, key, "finished", evaluations, seconds=seconds))
+
+
+def _as_asked(plan: Plan, place: Place, manifest: Manifest) -> bool:
+    """Whether a model was measured as in this sweep: an experiment may have trained it, and looked at other rows."""
+    from kintsugi.sweep.tuning import evaluation_of
+
+    asked: bool = manifest.facts.get("evaluation", {}).get("asked") == evaluation_of(plan, place.store).asked()
+    return asked
 
 
 def _run_trials(plan: Plan, ledger: Ledger, place: Place, screen: Screen, run: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from kintsugi.sweep.plan import with_setting
 from pipeline.contract import Work
 from pipeline.store import Store, lease, read_manifest
-from training.held_out import Evaluation
+from training.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kintsugi.sweep.plan import Plan, Planned, data_node
 from pipeline import cluster
 from pipeline.contract import Source, Work
 from pipeline.store import Store, read_manifest, remove_abandoned
-from training.held_out import Evaluation
+from training.evaluation import Evaluation
 from training.nodes import ModelConfig
 
 ENVIRONMENT = {

@@ -18,6 +18,7 @@ from pipeline.errors.omitted_imports import OmittedImports
 from pipeline.errors.redundant import RedundantInformation
 from pipeline.errors.syntax_errors import SyntaxErrors
 from pipeline.errors.unused_imports import UnusedImports
+from pipeline.failures import UserError, nearest
 
 _KINDS: tuple[ErrorType, ...] = (
     OffByOne(),
@@ -39,3 +40,10 @@ _KINDS: tuple[ErrorType, ...] = (
 
 ERROR_TYPES: dict[str, ErrorType] = {kind.name: kind for kind in _KINDS}
 """Every error type by name, in the order in which documents list them."""
+
+
+def error_type(name: str, where: str = "") -> ErrorType:
+    """The error type of this name; a config error at `where` if there is none."""
+    if name not in ERROR_TYPES:
+        raise UserError("config", f"there is no error type '{name}'.", where, nearest(name, list(ERROR_TYPES)))
+    return ERROR_TYPES[name]

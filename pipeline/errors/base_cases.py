@@ -75,7 +75,7 @@ def _compared(response: str, reference: str | None) -> Finding | Unscored:
     if len(wrong) > 1:
         return Unscored("the base case is another one than the good answer's, and may be right")
     if wrong:
-        return Finding(True, wrong[0].explanation, wrong[0].start, wrong[0].end)
+        return wrong[0].finding
     return Finding(False, "every base case is the good answer's")
 
 

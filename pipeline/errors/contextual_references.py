@@ -25,7 +25,7 @@ from pipeline.errors.references import (
     unresolved,
     words,
 )
-from pipeline.errors.trees import compare_answers
+from pipeline.errors.trees import first_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
 
@@ -73,13 +73,7 @@ class ContextualReferences:
             return Finding(True, f"`{missing.name}` is nowhere in the code", missing.start, missing.end)
         for name in _unknown(code):
             return Finding(True, f"nothing gives `{name.name}` a value", name.start, name.end)
-        compared = compare_answers(response, reference)
-        if isinstance(compared, Unscored):
-            return compared
-        other = [difference for difference in compared if difference.kind == "reference"]
-        if other:
-            return Finding(True, other[0].explanation, other[0].start, other[0].end)
-        return Finding(False, "every name is there, and is the good answer's")
+        return first_of("reference", response, reference, "every name is there, and is the good answer's")
 
 
 def _in_prose(case: Case, good: Code, bad: Code) -> Verification:

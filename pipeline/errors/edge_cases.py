@@ -14,7 +14,7 @@ from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscor
 from pipeline.errors.edge_inputs import is_edge_case
 from pipeline.errors.executions import differing
 from pipeline.errors.guards import default_keyword, fallback, looked_up, opening_guards, plain_try
-from pipeline.errors.trees import compare_answers
+from pipeline.errors.trees import first_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
 
@@ -58,13 +58,7 @@ class EdgeCases:
         tests: Sequence[FunctionTest] | None = None,
         prompt: str | None = None,
     ) -> Finding | Unscored:
-        compared = compare_answers(response, reference)
-        if isinstance(compared, Unscored):
-            return compared
-        missing = [difference for difference in compared if difference.kind == "guard"]
-        if missing:
-            return Finding(True, missing[0].explanation, missing[0].start, missing[0].end)
-        return Finding(False, "every guard of the good answer is there")
+        return first_of("guard", response, reference, "every guard of the good answer is there")
 
 
 def _without_guards(code: Code) -> Iterator[Edit]:

@@ -22,14 +22,22 @@ class Compared:
     raised: tuple[str, ...] = ()
 
 
-def compare(case: Case, execute: Execute) -> Compared | str:
-    """Run both; a text says why they cannot be compared."""
+def both_run(case: Case, execute: Execute) -> tuple[Execution, Execution] | str:
+    """What the good answer, which passes its tests, and the bad one give; a text says why they cannot be compared."""
     if not case.tests:
         return "there are no tests to run"
     right = execute(program_of(case.good), case.tests)
     if not passed(right, case.tests):
         return f"the good answer fails its own tests ({right.status})"
-    wrong = execute(program_of(case.bad), case.tests)
+    return right, execute(program_of(case.bad), case.tests)
+
+
+def compare(case: Case, execute: Execute) -> Compared | str:
+    """Run both; a text says why they cannot be compared."""
+    ran = both_run(case, execute)
+    if isinstance(ran, str):
+        return ran
+    right, wrong = ran
     if wrong.status != "completed":
         return f"the bad answer does not finish: {_described(wrong)}"
     pairs = list(zip(right.outcomes, wrong.outcomes, strict=True))

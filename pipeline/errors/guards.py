@@ -6,6 +6,7 @@ Shared by the edge-case type's two halves: sites to edit, and places where a gua
 from __future__ import annotations
 
 import ast
+from types import UnionType
 
 from pipeline.errors.answers import functions
 from pipeline.errors.recursion import recursions
@@ -34,11 +35,11 @@ def _calls_itself(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return function.name in names
 
 
-def _leading(body: list[ast.stmt], ending: type | object) -> list[ast.If]:
+def _leading(body: list[ast.stmt], ending: type[ast.stmt] | UnionType) -> list[ast.If]:
     """The guards before the first statement that does the work; plain assignments may stand between them."""
     guards = []
     for statement in body[:-1]:  # a guard that is all of a body guards nothing
-        if isinstance(statement, ast.If) and not statement.orelse and isinstance(statement.body[-1], ending):  # type: ignore[arg-type]
+        if isinstance(statement, ast.If) and not statement.orelse and isinstance(statement.body[-1], ending):
             if len(statement.body) <= 2:
                 guards.append(statement)
         elif not is_docstring(statement) and not isinstance(statement, ast.Assign | ast.Import | ast.ImportFrom):

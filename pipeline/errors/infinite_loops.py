@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors.answers import Code, code_of
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.compiling import sound_code
-from pipeline.errors.executions import unrun
+from pipeline.errors.executions import both_run, unrun
 from pipeline.errors.loops import breaks, constant_step, never_ends, steps, while_loops
 from pipeline.errors.trees import Difference, compare_answers
 from pipeline.records import FunctionTest
 from pipeline.sandbox import run
-from pipeline.sandbox.run import Execution, Limits, passed
+from pipeline.sandbox.run import Execution, Limits
 from pipeline.spans import Edit, edit_at
 
 NAME = "infinite-loops"
@@ -44,12 +44,10 @@ class InfiniteLoops:
         """Confirmed where the good answer passes its tests and the bad one runs into the CPU limit on one of them."""
         if execute is None:
             return unrun(case)
-        if not case.tests:
-            return Verification(False, self.level, "there are no tests to run")
-        right = execute(_program(case.good), case.tests)
-        if not passed(right, case.tests):
-            return Verification(False, self.level, f"the good answer fails its own tests ({right.status})")
-        wrong = execute(_program(case.bad), case.tests)
+        ran = both_run(case, execute)
+        if isinstance(ran, str):
+            return Verification(False, self.level, ran)
+        _, wrong = ran
         if wrong.status != "cpu-limit" or len(wrong.outcomes) >= len(case.tests):
             return Verification(False, self.level, f"every call ends ({wrong.status})")
         return Verification(True, self.level, _endless(case.tests, wrong) + ", the good answer does")
@@ -83,7 +81,7 @@ def _compared(response: str, reference: str | None, code: Code, tests: Sequence[
     if tests:
         return _run(code, tests, missing)
     if missing:
-        return Finding(True, missing[0].explanation, missing[0].start, missing[0].end)
+        return missing[0].finding
     if isinstance(compared, Unscored):
         return Unscored(f"whether the loops end only tests can tell, and {compared.reason}")
     return Finding(False, "every step and break of the good answer is there")
@@ -110,11 +108,6 @@ def _endless(tests: Sequence[FunctionTest], execution: Execution) -> str:
     call = f"{test.function}({test.arguments[1:-1]})"
     shown = call if len(call) <= SHOWN else call[: SHOWN - 3] + "..."
     return f"{shown} does not end within the CPU limit"
-
-
-def _program(answer: str) -> str:
-    code = code_of(answer)
-    return code.text if code else ""
 
 
 def _edits(code: Code, loop: ast.While) -> Iterator[Edit]:

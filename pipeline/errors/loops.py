@@ -150,11 +150,16 @@ def _may_change(loop: ast.While, inside: list[ast.AST]) -> bool:
     """Whether a container may be what the condition looks at, under this name or another, and something changes one."""
     changes = any(isinstance(node, ast.stmt) and _changed(node) for node in inside if not _stores_name(node))
     changes = changes or any(isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) for node in inside)
-    plain = isinstance(loop.test, ast.Compare) and all(
-        isinstance(side, ast.Name | ast.Constant) for side in (loop.test.left, *loop.test.comparators)
+    return changes and not _compares_numbers(loop.test)
+
+
+def _compares_numbers(test: ast.expr) -> bool:
+    """Whether a condition puts plain names and constants in order: containers are rarely compared so."""
+    return (
+        isinstance(test, ast.Compare)
+        and all(isinstance(side, ast.Name | ast.Constant) for side in (test.left, *test.comparators))
+        and all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in test.ops)
     )
-    numbers = plain and all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in loop.test.ops)  # type: ignore[attr-defined]
-    return changes and not numbers
 
 
 def _stores_name(node: ast.AST) -> bool:

@@ -13,7 +13,7 @@ from pipeline.errors.answers import Code, code_of, integer
 from pipeline.errors.base import Case, Execute, Finding, Level, Proposal, Unscored, Verification, alone
 from pipeline.errors.boundaries import SWAPPED, WRITTEN, bounds, moved_number, operator_place
 from pipeline.errors.executions import shown
-from pipeline.errors.trees import compare_answers
+from pipeline.errors.trees import first_of
 from pipeline.records import FunctionTest
 from pipeline.spans import Edit, edit_at
 
@@ -47,13 +47,7 @@ class OffByOne:
         tests: Sequence[FunctionTest] | None = None,
         prompt: str | None = None,
     ) -> Finding | Unscored:
-        compared = compare_answers(response, reference)
-        if isinstance(compared, Unscored):
-            return compared
-        shifted = [difference for difference in compared if difference.kind == "boundary"]
-        if shifted:
-            return Finding(True, shifted[0].explanation, shifted[0].start, shifted[0].end)
-        return Finding(False, "every boundary is the good answer's")
+        return first_of("boundary", response, reference, "every boundary is the good answer's")
 
 
 def _comparisons(code: Code) -> Iterator[Edit]:

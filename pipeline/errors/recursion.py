@@ -162,16 +162,18 @@ def _in_if(recursion: Recursion, statement: ast.If, after: Sequence[ast.stmt]) -
     if not goes_on and isinstance(last, ast.Return):
         if not _is_lookup(statement.test, last.value):
             yield BaseCase("body", statement, statement.test, last.value)
-    elif goes_on and _is_exit(recursion, statement.orelse):
-        yield BaseCase("orelse", statement.orelse[0], statement.test, statement.orelse[0].value)  # type: ignore[arg-type, attr-defined]
-    elif goes_on and isinstance(last, ast.Return) and not statement.orelse and _is_exit(recursion, after):
-        yield BaseCase("after", after[0], statement.test, after[0].value)  # type: ignore[arg-type, attr-defined]
+    elif goes_on and (leaves := _exit(recursion, statement.orelse)):
+        yield BaseCase("orelse", leaves, statement.test, leaves.value)
+    elif goes_on and isinstance(last, ast.Return) and not statement.orelse and (leaves := _exit(recursion, after)):
+        yield BaseCase("after", leaves, statement.test, leaves.value)
 
 
-def _is_exit(recursion: Recursion, statements: Sequence[ast.stmt]) -> bool:
+def _exit(recursion: Recursion, statements: Sequence[ast.stmt]) -> ast.Return | None:
     """A lone `return` that does not come back."""
-    lone = len(statements) == 1 and isinstance(statements[0], ast.Return)
-    return lone and not recursion.returns_to_itself(*statements)
+    match statements:
+        case [ast.Return() as lone] if not recursion.returns_to_itself(lone):
+            return lone
+    return None
 
 
 def _in_expression(recursion: Recursion, value: ast.expr | None) -> Iterator[BaseCase]:
@@ -202,11 +204,11 @@ class Exits:
         self.branches: dict[ast.AST, list[ast.stmt]] = {}
         self.sides: dict[ast.AST, ast.expr] = {}
         for case in cases:
-            if isinstance(case.branch, ast.IfExp):
-                self.sides[case.branch] = case.branch.orelse if case.side == "body" else case.branch.body
+            branch, is_body = case.branch, case.side == "body"
+            if isinstance(branch, ast.IfExp):
+                self.sides[branch] = branch.orelse if is_body else branch.body
             else:
-                is_body = isinstance(case.branch, ast.If) and case.side == "body"
-                self.branches[case.branch] = case.branch.orelse if is_body else []  # type: ignore[union-attr]
+                self.branches[branch] = branch.orelse if isinstance(branch, ast.If) and is_body else []
 
     def __contains__(self, node: ast.AST) -> bool:
         return any(node in part for part in (self.tests, self.values, self.branches, self.sides))

@@ -113,8 +113,9 @@ def rewrites(code: Code) -> Iterator[tuple[Edit, ...]]:
     for scope in functions(code.tree):
         for node in ast.walk(scope):
             change = _change(node)
-            if change is not None and isinstance(node, ast.Assign) and _is_only_binding(scope, node):
-                edits = _attempt(Rewriter(code, scope, node), change)
+            if change is not None and isinstance(node, ast.Assign):
+                rewriter = Rewriter(code, scope, node)
+                edits = _attempt(rewriter, change) if _is_only_binding(scope, rewriter) else ()
                 if edits:
                     yield edits
 
@@ -143,10 +144,9 @@ def _called(node: ast.expr) -> str:
     return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
 
 
-def _is_only_binding(scope: ast.AST, made: ast.Assign) -> bool:
-    name = made.targets[0].id  # type: ignore[attr-defined]
-    stores = [node for node in ast.walk(scope) if isinstance(node, ast.Name) and node.id == name]
-    stored = sum(not isinstance(node.ctx, ast.Load) for node in stores)
+def _is_only_binding(scope: ast.AST, rewriter: Rewriter) -> bool:
+    name = rewriter.name
+    stored = sum(not isinstance(use.ctx, ast.Load) for use in rewriter.uses)
     others = any(isinstance(node, ast.arg) and node.arg == name for node in ast.walk(scope))
     declared = any(isinstance(node, ast.Global | ast.Nonlocal) and name in node.names for node in ast.walk(scope))
     return stored == 1 and not others and not declared

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.errors.answers import Code, code_of, functions, integer
-from pipeline.errors.base import Unscored
+from pipeline.errors.base import Finding, Unscored
 from pipeline.errors.boundaries import bounds
 from pipeline.errors.compiling import sound_code
 from pipeline.errors.guards import default_keyword, fallback, is_docstring, looked_up, opening_guards, plain_try
@@ -47,6 +47,10 @@ class Difference:
     end: int
     base_case: bool = False
 
+    @property
+    def finding(self) -> Finding:
+        return Finding(True, self.explanation, self.start, self.end)
+
 
 Differences = list[Difference] | None
 """None: the trees differ in more than the kinds of difference that are known."""
@@ -65,6 +69,15 @@ def compare_answers(response: str, reference: str | None) -> list[Difference] | 
     if found is None:
         return Unscored("the answer is built differently from the good one")
     return sorted(found, key=lambda difference: (difference.start, difference.end))
+
+
+def first_of(kind: Kind, response: str, reference: str | None, none: str) -> Finding | Unscored:
+    """The first difference of this kind from the good answer; `none` says that there is none."""
+    compared = compare_answers(response, reference)
+    if isinstance(compared, Unscored):
+        return compared
+    found = (difference.finding for difference in compared if difference.kind == kind)
+    return next(found, Finding(False, none))
 
 
 class Comparison:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.records import Reject, Row
+from pipeline.records import Reject, Row, kept_and_rejected
 
 
 class ModelStage(Protocol):
@@ -84,9 +84,7 @@ class Conclude:
 
     def __call__(self, asked: Sequence[AskedRecord]) -> tuple[list[Any], list[Reject]]:
         model = self.stage.reply_type()
-        results = [self._one(one, model) for one in asked]
-        kept = [result for result in results if not isinstance(result, Reject)]
-        return kept, [result for result in results if isinstance(result, Reject)]
+        return kept_and_rejected(self._one(one, model) for one in asked)
 
     def _one(self, asked: AskedRecord, model: type[BaseModel]) -> Any:
         if asked.reason:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
-from pipeline.failures import UserError, nearest
+from pipeline.failures import UserError
 from pipeline.llm.config import Writer
 from pipeline.store import content_key, file_hash
 
@@ -41,21 +41,23 @@ def writer_outside(by: Writer | str | None, prompt: str) -> dict[str, str]:
     return found
 
 
-def all_types(value: list[str]) -> list[str]:
-    """Error types written out, all of them by default: what is added later changes no rows that were made before."""
+def _all_by_default(value: list[str]) -> list[str]:
     from pipeline.errors import ERROR_TYPES
 
     return value or list(ERROR_TYPES)
 
 
+ErrorTypes = Annotated[list[str], AfterValidator(_all_by_default)]
+"""All of them by default. Written out, they are part of the key: a type that is added later changes no rows that were
+made before."""
+
+
 def refuse_unknown_types(names: Sequence[str]) -> None:
     """Raise a config error for the first name that is no error type."""
-    from pipeline.errors import ERROR_TYPES
+    from pipeline.errors import error_type
 
     for name in names:
-        if name not in ERROR_TYPES:
-            hint = nearest(name, list(ERROR_TYPES))
-            raise UserError("config", f"there is no error type '{name}'.", "error_types", hint)
+        error_type(name, "error_types")
 
 
 class RectifyConfig(NodeConfig):
@@ -98,16 +100,11 @@ class TagConfig(NodeConfig):
     input: str = Field(description="The rows to tag, such as `qa.train`.")
     by: Writer
     limit: int | None = Field(default=None, gt=0, description="Rows taken from the input; all by default.")
-    error_types: list[str] = Field(
+    error_types: ErrorTypes = Field(
         default_factory=list, validate_default=True, description="The error types to choose from; all by default."
     )
     max_rejected: float = Field(default=0.1, ge=0, le=1, description="Share of rejected rows that is put up with.")
     resources: Resources = Resources()
-
-    @field_validator("error_types")
-    @classmethod
-    def _all_by_default(cls, value: list[str]) -> list[str]:
-        return all_types(value)
 
 
 class TagKind(NodeKind):

@@ -30,7 +30,7 @@ from pipeline.sandbox.isolation import BUBBLEWRAP, NAMESPACES, NOBODY, UNSAFE, M
 from pipeline.sandbox.kernel import IsolationError
 from pipeline.sandbox.visible import hidden, is_link, shown
 
-__all__ = ["EXIT_CPU_LIMIT", "HINT", "Ended", "run", "used"]
+__all__ = ["EXIT_CPU_LIMIT", "HINT", "Ended", "only", "run", "stop", "used"]
 
 ROOT = Path(__file__).parents[2]
 INSIDE = "/kintsugi"
@@ -75,6 +75,8 @@ _templates: list[_Template] = []
 """Those that wait for jobs: at most one, and none with bubblewrap, whose jobs have one each."""
 
 _used: set[Mechanism] = set()
+
+_only: list[Mechanism] = []
 
 
 def used() -> list[Mechanism]:
@@ -171,10 +173,22 @@ def _template() -> Iterator[_Template]:
             template.close()
 
 
+@contextmanager
+def only(mechanism: Mechanism) -> Iterator[None]:
+    """No other mechanism within, in template processes of its own: to look at one that is not the strongest here."""
+    stop()
+    _only.append(mechanism)
+    try:
+        yield
+    finally:
+        stop()
+        _only.pop()
+
+
 def start_strongest() -> _Template:
     """Own namespaces; else bubblewrap, which may be allowed where we are not; else nothing, or what the user takes."""
     refusals = []
-    for mechanism in candidates():
+    for mechanism in _candidates():
         try:
             return _start(mechanism)
         except IsolationError as error:
@@ -182,8 +196,10 @@ def start_strongest() -> _Template:
     raise UserError("environment", f"code cannot be isolated here ({'; '.join(refusals)}).", hint=HINT)
 
 
-def candidates() -> Sequence[Mechanism]:
+def _candidates() -> Sequence[Mechanism]:
     """The mechanisms to try, strongest first."""
+    if _only:
+        return _only[-1:]
     allowed = os.environ.get(UNSAFE_EXEC) == "1"
     return (NAMESPACES, BUBBLEWRAP, UNSAFE) if allowed else (NAMESPACES, BUBBLEWRAP)
 

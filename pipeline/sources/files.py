@@ -26,8 +26,8 @@ from pipeline.store import canonical
 AUTO = "auto"
 FIRST_ROWS = 20
 """How many rows are looked at to recognise a source's format."""
-NOT_CONTENT = ("id", "source", "provenance")
-"""Fields that say where a row is from, not what it is."""
+NOT_CONTENT = ("id", "source", "provenance", "weight")
+"""Fields that say where a row is from or how much it counts, not what it is."""
 ID_DIGITS = 16
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -104,6 +105,7 @@ def from_corruption(row: Row, id: str) -> CorruptionRecord:
 def from_preference(row: Row, id: str) -> PreferenceRecord:
     """The fields of `PreferenceRecord`. A side without spans may leave its field out; `text` may be left out too."""
     _complete(row, PREFERENCE)
+    _not_misspelt(row, "weight")
     chosen, rejected = _answers(row, "chosen", "rejected")
     return PreferenceRecord(
         id,
@@ -113,6 +115,7 @@ def from_preference(row: Row, id: str) -> PreferenceRecord:
         _spans(row, "chosen_spans", chosen),
         _spans(row, "rejected_spans", rejected),
         _label(row, "provenance"),
+        _row_weight(row),
     )
 
 
@@ -151,13 +154,15 @@ def from_offsets(row: Row, id: str) -> PreferenceRecord:
 def from_response_level(row: Row, id: str) -> PreferenceRecord:
     """``{prompt, winning_response, losing_response}``: a pair without spans."""
     _complete(row, RESPONSE_LEVEL)
-    return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "winning_response", "losing_response"))
+    answers = _answers(row, "winning_response", "losing_response")
+    return PreferenceRecord(id, _text(row, "prompt"), *answers, weight=_row_weight(row))
 
 
 def from_trl(row: Row, id: str) -> PreferenceRecord:
     """TRL's standard preference row with an explicit prompt: ``{prompt, chosen, rejected}``, all of them text."""
     _complete(row, TRL)
-    return PreferenceRecord(id, _text(row, "prompt"), *_answers(row, "chosen", "rejected"))
+    answers = _answers(row, "chosen", "rejected")
+    return PreferenceRecord(id, _text(row, "prompt"), *answers, weight=_row_weight(row))
 
 
 def _unpacked(
@@ -167,7 +172,7 @@ def _unpacked(
 
     def convert(row: Row, id: str) -> Record:
         _complete(row, required)
-        return into(unpack(row), id)
+        return into({**unpack(row), "weight": row.get("weight")}, id)
 
     return Format(required, convert, guessed)
 
@@ -210,6 +215,7 @@ FIELDS = tuple(
             "tests",
             "edits",
             "input",
+            "weight",
             *(name for known in FORMATS.values() for fields in known.required for name in fields),
         ]
     )
@@ -311,10 +317,26 @@ def _span(value: Any, where: str, response: str) -> Span:
     _complete(item, (("start", "end"),), f"{where}.")
     start, end = (_typed(item[bound], int, f"{where}.{bound}") for bound in ("start", "end"))
     text = _string(item.get("text", response[start:end]), f"{where}.text")
-    weight = _typed(item.get("weight", 1.0), (int, float), f"{where}.weight")
+    weight = _weight(item.get("weight", 1.0), f"{where}.weight")
+    return Span(start, end, _string(item.get("error_type", UNKNOWN), f"{where}.error_type"), text, weight)
+
+
+def _row_weight(row: Row) -> float:
+    """The weight of a pair, 1 where there is none. A CSV file has it as text."""
+    value = row.get("weight")
+    if value is None or value == "":
+        return 1.0
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return _weight(value, "weight")
+
+
+def _weight(value: Any, where: str) -> float:
+    weight = _typed(value, (int, float), where)
     if not 0 <= weight <= sys.float_info.max:
-        raise BadRow("wrong-type", f"field '{where}.weight' is {weight}, and a weight is finite and not negative.")
-    return Span(start, end, _string(item.get("error_type", UNKNOWN), f"{where}.error_type"), text, float(weight))
+        raise BadRow("wrong-type", f"field '{where}' is {weight}, and a weight is finite and not negative.")
+    return float(weight)
 
 
 def _region(value: Any, where: str, good: str, bad: str) -> tuple[int, Span]:
@@ -331,7 +353,7 @@ def _region(value: Any, where: str, good: str, bad: str) -> tuple[int, Span]:
 def _flagged_pair(row: Row, id: str, answers: tuple[str, str], spans: Sequence[tuple[int, Span]]) -> PreferenceRecord:
     """The pair of a row with its spans, each of the answer that its flag names."""
     chosen, rejected = (tuple(span for side, span in spans if side == flag) for flag in (CORRECT, INCORRECT))
-    return PreferenceRecord(id, _text(row, "prompt"), *answers, chosen, rejected)
+    return PreferenceRecord(id, _text(row, "prompt"), *answers, chosen, rejected, weight=_row_weight(row))
 
 
 def _optional_list(row: Row, field: str) -> list[Any]:

@@ -132,7 +132,7 @@ class Source(NodeKind):
 
     name = "source"
     product = "rows"
-    version = 3
+    version = 4
     Config = SourceConfig
 
     def inputs(self, config: SourceConfig) -> list[Reference]:

@@ -44,7 +44,7 @@ def find(origin: str | Path, **hub: Any) -> Origin:
 
 def base_of(pattern: str) -> str:
     """The folder above the first wildcard of a pattern."""
-    return pattern[: _WILD.search(pattern).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    return _WILD.split(pattern, maxsplit=1)[0].rpartition("/")[0]
 
 
 def _is_pattern(text: str) -> bool:

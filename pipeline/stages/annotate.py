@@ -9,7 +9,7 @@ from typing import Literal
 
 from pipeline import spans
 from pipeline.diffs import diff
-from pipeline.records import CorruptionRecord, PreferenceRecord, Reject
+from pipeline.records import CorruptionRecord, PreferenceRecord, Reject, kept_and_rejected
 from pipeline.spans import UNKNOWN
 
 By = Literal["auto", "given", "diff"]
@@ -27,9 +27,7 @@ class AnnotateStage:
     by: By = "auto"
 
     def __call__(self, records: Sequence[Broken]) -> tuple[list[PreferenceRecord], list[Reject]]:
-        found = [self._annotate(record) for record in records]
-        pairs = [pair for pair in found if isinstance(pair, PreferenceRecord)]
-        return pairs, [pair for pair in found if isinstance(pair, Reject)]
+        return kept_and_rejected(self._annotate(record) for record in records)
 
     def _annotate(self, record: Broken) -> PreferenceRecord | Reject:
         pair = annotate(record) if isinstance(record, CorruptionRecord) else record

@@ -63,6 +63,7 @@ class AnnotateByModel:
             chosen_spans=tuple(Span(*good, one.error_type, chosen[slice(*good)]) for one, good, _ in regions),
             rejected_spans=tuple(Span(*bad, one.error_type, rejected[slice(*bad)]) for one, _, bad in regions),
             provenance=json.dumps(source, ensure_ascii=False, sort_keys=True),
+            weight=getattr(record, "weight", 1.0),
         )
 
 

@@ -8,12 +8,11 @@ from random import Random
 from typing import Literal, TypeVar
 
 from pipeline import spans
-from pipeline.errors import ERROR_TYPES, base_cases
+from pipeline.errors import ERROR_TYPES, base_cases, error_type
 from pipeline.errors.answers import code_of, compiles
 from pipeline.errors.base import Case, ErrorType, Execute, Proposal
 from pipeline.errors.inputs import made_tests
-from pipeline.failures import UserError, nearest
-from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject
+from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject, kept_and_rejected
 from pipeline.sandbox.run import Execution, execute, passed
 from pipeline.stages.together import Embedded, alone, numbered, refused
 
@@ -62,9 +61,8 @@ class EmbedStage:
     verify: Literal["executed", "static"] = "executed"
 
     def __call__(self, records: Sequence[QARecord]) -> tuple[list[CorruptionRecord], list[Reject]]:
-        results = [self.embed(record, self.error_types or tuple(ERROR_TYPES)) for record in records]
-        kept = [result for result in results if isinstance(result, CorruptionRecord)]
-        return kept, [result for result in results if isinstance(result, Reject)]
+        error_types = self.error_types or tuple(ERROR_TYPES)
+        return kept_and_rejected(self.embed(record, error_types) for record in records)
 
     def embed(self, record: QARecord, error_types: Sequence[str]) -> CorruptionRecord | Reject:
         run = execute if self.verify == "executed" else None
@@ -95,13 +93,6 @@ def embed(
     if not found:
         return Reject(record.id, "nothing-confirmed", why)
     return Reject(record.id, "too-few-errors", f"{len(found)} of at least {errors.least}; {why}")
-
-
-def error_type(name: str) -> ErrorType:
-    """The error type of this name."""
-    if name not in ERROR_TYPES:
-        raise UserError("config", f"there is no error type '{name}'.", hint=nearest(name, list(ERROR_TYPES)))
-    return ERROR_TYPES[name]
 
 
 def judged_on(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, Execute | None] | Reject:

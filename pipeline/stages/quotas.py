@@ -17,9 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import error_type
 from pipeline.errors.answers import code_of
 from pipeline.records import QARecord
-from pipeline.stages.embed import Number, error_type
+from pipeline.stages.embed import Number
 
 SURVEY = pa.schema([("draw", pa.uint64()), ("wanted", pa.int64()), ("types", pa.uint64())])
 """Of each row: its place in the drawing, how many errors it gets at most (0: it holds no code), and as bits the types

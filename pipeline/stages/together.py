@@ -103,9 +103,9 @@ def _statements(code: Code) -> list[tuple[int, int]]:
     return found
 
 
-def _head_end(code: Code, node: ast.stmt, first: ast.AST) -> int:
+def _head_end(code: Code, node: ast.stmt, first: ast.stmt | ast.match_case) -> int:
     """Where a head ends: before the line of its body's first statement, or with its own line."""
-    line = (first.pattern if isinstance(first, ast.match_case) else first).lineno  # type: ignore[attr-defined]
+    line = (first.pattern if isinstance(first, ast.match_case) else first).lineno
     return code.lines[max(line - 2, node.lineno - 1)].end
 
 

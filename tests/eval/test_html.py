@@ -320,6 +320,38 @@ def test_charts_part_kinds_of_training_and_metrics(report: Path):
     assert data["charts"][0]["lines"][0] == {"arm": 2, "steps": [1, 2, 3, 4], "values": [1, 0.5, 0.3333, 0.25]}
 
 
+def test_figures_on_held_out_rows_are_drawn_at_the_steps_that_have_them():
+    """Also before the first step; and of single error types those two that a reader wants first."""
+    measured = {
+        "eval/loss": 0.5,
+        "eval/rewards/accuracies": 1.0,
+        "eval/rewards/accuracies/loops": 1.0,
+        "eval/kl/rejected/inside": 0.25,
+        "eval/kl/rejected/inside/loops": 0.25,
+        "eval/kl_per_token/rejected/inside/loops": 0.125,
+        "evaluation_seconds": 3.0,
+    }
+
+    class Arm:
+        class model:
+            kind = "preference"
+
+        metrics = ({"step": 0, "total": 2, **measured}, {"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, **measured})
+
+    found = charts([Arm()])  # type: ignore[list-item]
+    assert [(chart["group"], chart["metric"]) for chart in found] == [
+        ("Preference", "loss"),
+        ("Preference: held-out rows", "eval/loss"),
+        ("Preference: held-out rows", "eval/rewards/accuracies"),
+        ("Preference: held-out rows", "eval/kl/rejected/inside"),
+        ("Preference: held-out rows, by error type", "eval/kl_per_token/rejected/inside/loops"),
+        ("Preference: held-out rows, by error type", "eval/rewards/accuracies/loops"),
+    ]
+    assert [chart["lines"][0]["steps"] for chart in found[:2]] == [[1, 2], [0, 2]]
+    assert found[1]["lines"][0]["values"] == [0.5, 0.5]
+    assert {chart["stage"] for chart in found} == {"Preference"}
+
+
 def test_what_is_not_finite_is_a_gap():
     class Arm:
         class model:

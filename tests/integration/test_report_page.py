@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from report_run import GUARDS, HOSTILE, LOOPS, MODELS, SOURCES, answer_of, make_report, prompt_of
 from small_run import Finished
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
 REFERENCE, CORRUPTED, DPO, TDPO2 = MODELS
 NAMES = {"reference": REFERENCE, "corrupted": CORRUPTED, "dpo / granular": DPO, "tdpo2 / response": TDPO2}
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(
-            "THE REPORT WAS NOT TESTED IN A BROWSER: there is no Chromium here. `make browser` installs Debian's."
-        )
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

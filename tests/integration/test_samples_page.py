@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from kintsugi.samples import draw, page
 from pipeline.records import CorruptionRecord
@@ -17,24 +15,11 @@ from pipeline.stages.embed import EmbedStage, Number
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
 HOSTILE = (
     "<script>window.hit=1</script><img src='http://example.com/x.png' onerror='window.hit=2'>"
     "</style></code></pre><style>body{display:none}</style><a href='javascript:window.hit=3'>x</a>"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(
-            "THE PAGE WAS NOT TESTED IN A BROWSER: there is no Chromium here. `make browser` installs Debian's."
-        )
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Reading experiment files: what a good one gives, and what each bad one says."""
 
 import pytest
+from graphs import refusal, written
 
 from kintsugi.experiment import load
 from kintsugi.graph import build
@@ -23,23 +24,6 @@ nodes:
     resources:
       cpus: 1
 """
-
-
-def written(folder, text):
-    path = folder / "experiment.yaml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def refusal(folder, text, *overrides):
-    """(what, where within the file, hint) of the config error that a file, loaded and built, gives."""
-    path = written(folder, text)
-    with pytest.raises(UserError) as caught:
-        build(load(path, overrides))
-    error = caught.value
-    assert error.kind == "config"
-    assert error.hint, f"no advice: {error}"
-    return error.what, error.where.replace(str(path), "FILE"), error.hint
 
 
 def test_a_file_gives_its_name_seed_and_nodes_with_the_line_of_every_key(tmp_path):

@@ -42,29 +42,31 @@ from pipeline.stages.rectify import RectifyStage
 from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
+from training.fingerprints import model_files
 from training.losses import Side, preference_loss
-from training.nodes import ImportConfig, SftConfig, model_files
+from training.nodes import ImportConfig, SftConfig
+from training.objectives import OBJECTIVES
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
 from training.tokens import pair_example, sft_example
 from training.worker import learning_rate
 
 PINS = {
-    "source": (3, "0635a10f66ee626032bb"),
+    "source": (4, "c3d4f26a79c9991fefd1"),
     "embed": (4, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
-    "annotate": (3, "4b5ef6f75420200a052d"),
+    "annotate": (4, "9b5758eb8bc63edc8118"),
     "model": (1, "1d821550e845e9684c81"),
-    "sft": (2, "12eb3d960b7014278fd1"),
-    "preference": (2, "367d68374510c78a6ea5"),
+    "sft": (3, "12eb3d960b7014278fd1"),
+    "preference": (3, "4b90b51383f454a56247"),
     "generate": (1, "b9d35816366a8cab3324"),
     "score": (4, "8e79d78789d0eb428972"),
-    "compare": (4, "457d5fc5091664d9f1a8"),
+    "compare": (5, "d5b245c69feb91f88d04"),
 }
 
 BY_MODEL_PINS = {
     "embed": "0f180947c4372edcfadd",
-    "annotate": "eb0c79d1e29da06a2ae5",
+    "annotate": "9e1f884331055a07d4a2",
 }
 """What a kind that has a `by` asks a model, and what it makes of a reply: part of the same version."""
 
@@ -149,7 +151,16 @@ def source_output() -> Any:
         options = {"splits": {"test": "25%"}, "rows": 15, "python_only": True, "deduplicate": "minhash"}
         made = make_source(Path(folder), path, decontaminate=[str(known)], **options)
         drawn = {split: [row.to_row() for row in made.records(split)] for split in ("train", "test")}
-        return [builtin, drawn, sorted(made.rejects(), key=canonical)]
+        return [builtin, drawn, sorted(made.rejects(), key=canonical), weighted_pairs(Path(folder))]
+
+
+def weighted_pairs(folder: Path) -> list[Any]:
+    """Pairs whose rows have weights, or none."""
+    path = folder / "pairs.jsonl"
+    given = [{**to_own(pair), "weight": weight} for pair, weight in zip(pairs()[:3], (None, 0, 2.5), strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+    (folder / "pairs").mkdir()
+    return [row.to_row() for row in make_source(folder / "pairs", path).records(record=PreferenceRecord)]
 
 
 def model_output() -> Any:
@@ -183,9 +194,10 @@ def preference_output() -> Any:
 
     made = [pair_example(tokenizer(), pair, mask, 512, 0) for pair in pairs()[:6] for mask in MASKS]
     sides = [
-        Side(*(torch.tensor([value], dtype=torch.float64) for value in values)) for values in ((-3, 1, 2), (-5, -2, 1))
+        Side(*(torch.tensor([value], dtype=torch.float64) for value in values))
+        for values in ((-3, 1, 2, 4), (-5, -2, 1, 3))
     ]
-    losses = {loss: round(float(preference_loss(loss, *sides).losses), 12) for loss in ("dpo", "tdpo1", "tdpo2")}
+    losses = {loss: round(float(preference_loss(loss, *sides, sft_weight=0.5).losses), 12) for loss in OBJECTIVES}
     return [[side.input_ids, side.weights] for pair in made for side in (pair.chosen, pair.rejected)] + [losses]
 
 

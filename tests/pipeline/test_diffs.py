@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import debugbench
@@ -204,6 +205,13 @@ def test_a_pair_without_spans_is_marked_and_one_with_spans_is_left_alone():
     assert found.chosen_spans == (Span(2, 3, "unknown", "+"),)
     assert found.rejected_spans == (Span(2, 3, "unknown", "-"),)
     assert marked(GIVEN) is GIVEN
+
+
+def test_the_weight_of_a_row_stays_with_it():
+    rows = [replace(BARE, weight=0.25), replace(GIVEN, weight=3.0), BROKEN]
+    for by in ("auto", "diff"):
+        kept, _ = AnnotateStage(by)(rows)
+        assert [pair.weight for pair in kept] == [0.25, 3.0, 1.0]
 
 
 def test_where_spans_come_from():

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from prose_types import PROSE
 
-from pipeline.errors import ERROR_TYPES
+from pipeline.errors import ERROR_TYPES, error_type
 from pipeline.errors.answers import program_of
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Reject, table_of
 from pipeline.sandbox.run import Execution, Outcome, execute, passed
 from pipeline.sources.builtin import build
 from pipeline.stages.annotate import annotate
-from pipeline.stages.embed import CANDIDATES, embed, error_type, types_in_turn
+from pipeline.stages.embed import CANDIDATES, embed, types_in_turn
 
 ALL = tuple(name for name in ERROR_TYPES if name not in PROSE)
 EXECUTED = tuple(name for name, kind in ERROR_TYPES.items() if kind.level == "executed")

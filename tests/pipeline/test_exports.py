@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,8 @@ def test_broken_answers_and_questions_come_back_exactly(prompt, good, bad, tests
         broken = CorruptionRecord("q", prompt, good, bad, tuple(diff(good, bad, "t")), "s", tests)
         assert again(to_corruption(broken)) == broken == again(to_own(broken))
         assert again(to_own(annotate(broken))) == annotate(broken)
+        heavy = replace(annotate(broken), weight=2.5)
+        assert again(to_own(heavy)) == heavy
 
 
 def test_the_seeds_reader_gets_one_row_for_each_region():

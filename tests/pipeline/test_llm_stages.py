@@ -230,7 +230,7 @@ def test_a_good_answer_that_fails_its_tests_is_no_start() -> None:
 # Annotate
 
 BAD = ANSWER.replace("range(n)", "range(n - 1)").replace("    return result\n", "")
-PAIR = PreferenceRecord("r1", ROW.prompt, ANSWER, BAD)
+PAIR = PreferenceRecord("r1", ROW.prompt, ANSWER, BAD, weight=0.25)
 
 
 def region(bad: str, good: str, bad_context: str = "", good_context: str = "") -> dict[str, str]:
@@ -242,6 +242,7 @@ def test_regions_become_spans_on_both_sides() -> None:
     said = {"regions": [region("", "    return result\n"), region("range(n - 1)", "range(n)")]}
     made, _ = talk(AnnotateByModel(ALL), PAIR, said)
     assert isinstance(made, PreferenceRecord)
+    assert made.weight == 0.25
     assert [span.text for span in made.chosen_spans] == ["range(n)", "    return result\n"]
     first, missing = made.rejected_spans
     assert first.text == "range(n - 1)" and first.error_type == OFF

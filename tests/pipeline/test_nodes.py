@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from source_node import make_source
 
-from pipeline.contract import Work
 from pipeline.errors import ERROR_TYPES
 from pipeline.failures import UserError
 from pipeline.nodes import EmbedConfig, Source, SourceConfig
@@ -31,20 +31,7 @@ def ids(records):
 
 def made(folder, **config):
     """The source node of this config, made in a folder."""
-    work = Work(
-        experiment="e",
-        name="qa",
-        kind="source",
-        version=Source.version,
-        product="rows",
-        key="0123",
-        config=SourceConfig(kind="source", **config),
-        directory=folder / "rows" / "0123",
-        sources=[],
-    )
-    work.directory.mkdir(parents=True)
-    Source().make([work])
-    return work.directory
+    return make_source(folder, config.pop("from"), **config).directory
 
 
 def jsonl(folder, *lines):

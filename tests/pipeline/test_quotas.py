@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ def drawing(seen: list[pa.Table], per_type: int | None = 2, least: int = 1, mini
     return Drawing.of(seen, goal_of(seen, ABC, per_type, minimum), ABC, least)
 
 
-def finish(found: Drawing, fails: set[tuple[int, str]] = frozenset()) -> set[int]:  # type: ignore[assignment]
+def finish(found: Drawing, fails: Collection[tuple[int, str]] = ()) -> set[int]:
     """Rounds to the end, in which (row, type) of `fails` are never confirmed. The rows that are kept."""
     kept = set()
     while drawn := found.round():

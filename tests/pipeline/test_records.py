@@ -179,6 +179,12 @@ def pair(**spans):
     return PreferenceRecord("pair-7", "?", "👩‍🔬 a + b", "a - b", **spans)
 
 
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match=r"pair-7: its weight is .*, and a weight is finite and not negative"):
+        pair(weight=weight)
+
+
 def test_spans_count_code_points():
     """The scientist is three code points (woman, joiner, microscope) and one glyph: `+` is the seventh character."""
     assert pair(chosen_spans=(Span(6, 7, "typo", "+"),)).chosen_spans[0].text == "+"
@@ -227,4 +233,4 @@ def test_rows_of_another_type_are_refused_with_what_they_lack(tmp_path):
     with pytest.raises(UserError, match="PreferenceRecord rows are needed here") as caught:
         read_shard(shard_paths(tmp_path / "data")[0], PreferenceRecord)
     assert caught.value.kind == "data"
-    assert caught.value.hint == "They lack chosen, rejected, chosen_spans, rejected_spans, provenance."
+    assert caught.value.hint == "They lack chosen, rejected, chosen_spans, rejected_spans, provenance, weight."

@@ -1,4 +1,4 @@
-"""The sandbox, for real: what code gives, and how it ends. What hostile code cannot do: test_sandbox_escapes.py."""
+"""The sandbox, for real: what code gives, and how it ends. Hostile code is tried in the files beside this."""
 
 from __future__ import annotations
 

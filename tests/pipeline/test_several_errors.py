@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import spans
-from pipeline.errors import ERROR_TYPES
+from pipeline.errors import ERROR_TYPES, error_type
 from pipeline.errors.answers import code_of, compiles, program_of
 from pipeline.errors.base import Case
 from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject
 from pipeline.sandbox.run import Execution, execute, passed, same_outcome
 from pipeline.sources.builtin import build
 from pipeline.spans import Edit, edit_at
-from pipeline.stages.embed import Number, embed, error_type
+from pipeline.stages.embed import Number, embed
 from pipeline.stages.together import Embedded, alone, clash, expecting, moved, numbered, refused, stops, touched
 
 ALL = tuple(ERROR_TYPES)

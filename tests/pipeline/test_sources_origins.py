@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from source_node import make_source
+from source_rows import refusal
 
-from pipeline.failures import UserError
 from pipeline.records import Reject
 from pipeline.sources.files import fingerprint, read
 from pipeline.sources.json_lists import CHUNK, items
@@ -50,14 +50,6 @@ WRITERS = {
 
 def ids(found):
     return [row.id for row in found]
-
-
-def refusal(call):
-    with pytest.raises(UserError) as caught:
-        call()
-    assert caught.value.where
-    assert caught.value.hint
-    return caught.value
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.records import FunctionTest
 from pipeline.sandbox import child, launch
+from pipeline.sandbox.isolation import BUBBLEWRAP, NAMESPACES, Mechanism
 from pipeline.sandbox.run import Limits, execute
 
 Found = TypeVar("Found")
@@ -30,28 +31,28 @@ def user_first():
     child.isolation._build_root()
 child.isolation._enter_namespaces = user_first
 """
-VARIANTS = {
-    "namespaces": ("namespaces", ""),
-    "as a user": ("namespaces", USER_FIRST),
-    "without the filter": ("namespaces", NO_FILTER),
-    "bubblewrap": ("bubblewrap", ""),
+VARIANTS: dict[str, tuple[Mechanism, str]] = {
+    "namespaces": (NAMESPACES, ""),
+    "as a user": (NAMESPACES, USER_FIRST),
+    "without the filter": (NAMESPACES, NO_FILTER),
+    "bubblewrap": (BUBBLEWRAP, ""),
 }
 """Mechanism, and what is changed in the sandboxed side. Layers are tried one by one: the namespaces must hold alone."""
+
+NAMED = "import ctypes\ndef name(text):\n    ctypes.CDLL(None).prctl(15, text.encode(), 0, 0, 0)\n"
+"""For programs that call `name`: a process that `processes_called` finds."""
 
 
 @contextmanager
 def sandbox(variant: str) -> Iterator[None]:
     """Only this variant, in template processes of its own."""
     mechanism, change = VARIANTS[variant]
-    if mechanism == "bubblewrap" and shutil.which("bwrap") is None:
+    if mechanism == BUBBLEWRAP and shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
     start = START.replace("child.main", f"exec({change!r}); child.main") if change else START
-    launch.stop()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "candidates", lambda: (mechanism,))
+    with pytest.MonkeyPatch.context() as patch, launch.only(mechanism):
         patch.setattr(child, "START", start)
         yield
-        launch.stop()
 
 
 def call(*arguments: object, expected: object = None, raises: str = "") -> FunctionTest:

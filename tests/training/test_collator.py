@@ -82,14 +82,10 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
     shape = (*batch.input_ids.shape, 1000 + len(tokenizer))
     policy, reference = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     positions = api.shift(batch.input_ids, batch.weights)
-    mine, theirs = api.select(policy, positions), api.select(reference, positions)
-    logps, base = (api.token_logps(logits, positions.targets) for logits in (mine, theirs))
-
-    def sums(values):
-        return api.weighted_sums(values, positions.weights, positions.row, 4).split(2)
-
-    both = zip(sums(logps), sums(logps - base), sums(api.position_kl(mine, theirs)), strict=True)
-    chosen, rejected = (api.Side(*side) for side in both)
+    logits = api.select(policy, positions), api.select(reference, positions)
+    token, of_reference = (api.token_logps(values, positions.targets) for values in logits)
+    kl = api.position_kl(*logits)
+    chosen, rejected = api.sides(positions, 2, token, of_reference, kl)
     for side, rows in ((chosen, (0, 1)), (rejected, (2, 3))):
         for i, row in enumerate(rows):
             logps, base = (x[row, :-1].log_softmax(-1) for x in (policy, reference))
@@ -100,6 +96,7 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
             assert side.logps[i].item() == pytest.approx((weights * mine).sum().item())
             assert side.logratios[i].item() == pytest.approx((weights * (mine - theirs)).sum().item())
             assert side.kl[i].item() == pytest.approx((weights * kl).sum().item())
+            assert side.tokens[i].item() == pytest.approx(weights.sum().item())
 
 
 def test_a_scorer_finds_the_sums_of_full_logits(tokenizer, tiny_directory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -224,6 +225,12 @@ def test_nothing_is_cut_to_fit(tokenizer: Any) -> None:
 def test_a_pair_without_any_weight_is_skipped(tokenizer: Any, mask: Mask) -> None:
     skipped = pair_example(tokenizer, record("1", "2"), mask, 100, 0)
     assert isinstance(skipped, Reject) and skipped.reason == NO_WEIGHT
+
+
+def test_the_weight_of_a_row_reaches_its_examples(tokenizer: Any) -> None:
+    made = pair(tokenizer, replace(record("a + b", "a - b"), weight=0.25), "response")
+    assert (made.weight, made.chosen.weight, made.rejected.weight) == (0.25, 0.25, 0.25)
+    assert pair(tokenizer, record("a + b", "a - b"), "response").weight == 1.0
 
 
 def test_sft_example(tokenizer: Any) -> None:

@@ -57,12 +57,13 @@ class Curves {
   update() {
     this.chart =
       this.charts.find((chart) => nameOf(chart) === this.state.chart) ??
+      this.charts.find((chart) => chart.metric === "eval/rewards/accuracies") ??
       this.charts.find((chart) => chart.metric === "rewards/margins") ??
       this.charts[0];
-    const stages = [...new Set(this.charts.map((chart) => chart.stage))];
-    const options = stages.map((stage) => [
-      stage,
-      this.charts.filter((chart) => chart.stage === stage).map((chart) => [nameOf(chart), chart.metric]),
+    const groups = [...new Set(this.charts.map((chart) => chart.group))];
+    const options = groups.map((group) => [
+      group,
+      this.charts.filter((chart) => chart.group === group).map((chart) => [nameOf(chart), chart.metric]),
     ]);
     const choose = (name) => {
       this.state.chart = name;
@@ -79,11 +80,16 @@ class Curves {
     });
     this.bar.replaceChildren(
       picker("Metric", options, nameOf(this.chart), choose),
-      el("label", {}, smooth, " smoothed"),
+      ...(this.chart.metric.startsWith("eval/") ? [] : [el("label", {}, smooth, " smoothed")]),
       el("span", { class: "hint" }, `${this.chart.stage} training, by step`),
     );
     this.legend.replaceChildren(...this.chart.lines.map((line) => this.key(line)));
     this.draw();
+  }
+
+  /** Figures on held-out rows are means over all of these already. */
+  get smoothing() {
+    return this.smooth && !this.chart.metric.startsWith("eval/");
   }
 
   key(line) {
@@ -176,8 +182,8 @@ class Curves {
         )
         .join("");
     const shape = line.arm >= 10 ? " dashed" : "";
-    const drawn = [svg("path", { class: "strong", d: path(this.smooth ? smoothed(line.values) : line.values) })];
-    if (this.smooth) drawn.unshift(svg("path", { class: "faint", d: path(line.values) }));
+    const drawn = [svg("path", { class: "strong", d: path(this.smoothing ? smoothed(line.values) : line.values) })];
+    if (this.smoothing) drawn.unshift(svg("path", { class: "faint", d: path(line.values) }));
     return svg("g", { class: `line c${line.arm % 10}${shape}` }, drawn);
   }
 
@@ -189,7 +195,7 @@ class Curves {
     const rows = lines
       .map((line) => {
         const place = nearest(line),
-          values = this.smooth ? smoothed(line.values) : line.values;
+          values = this.smoothing ? smoothed(line.values) : line.values;
         return [line, values[place], line.steps[place]];
       })
       .filter(([, value]) => value !== null)

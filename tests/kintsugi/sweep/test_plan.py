@@ -43,6 +43,34 @@ def test_arms_are_the_nodes_own_without_seed_and_what_is_tuned(plan_of):
     ] * 2
 
 
+SPACE = (
+    "  alpha: {uniform: [0.1, 1.0]}\n",
+    "  label_smoothing: [0.1, 0.2]\n  gamma: [0.5, 1.0]\n  sft_weight: [0.0, 0.1]\n",
+)
+
+
+def test_an_arm_s_space_is_what_its_loss_reads(plan_of):
+    plan = plan_of(("node: mended", "node: mended\n  matrix: {loss: [dpo, cdpo, rdpo, ipo, simpo, tdpo1]}"), SPACE)
+    shared = {"learning_rate", "beta", "sft_weight"}
+    assert {name: set(arm.space) - shared for name, arm in plan.arms.items()} == {
+        "dpo": set(),
+        "cdpo": {"label_smoothing"},
+        "rdpo": {"label_smoothing"},
+        "ipo": set(),
+        "simpo": {"gamma"},
+        "tdpo1": set(),
+    }
+    assert all(shared <= set(arm.space) for arm in plan.arms.values())
+    for trial in plan.trials:
+        config = plan.node_of(trial.arm, trial.setting).config
+        assert {name: getattr(config, name) for name in trial.setting} == trial.setting
+
+
+def test_a_space_without_the_later_parameters_is_known_by_what_it_was_known_by(plan_of):
+    """So that a sweep that began before there were any goes on from its trials."""
+    assert list(plan_of().sweep.config.space.model_dump(mode="json")) == ["learning_rate", "beta", "alpha"]
+
+
 def test_every_arm_gets_its_trials_in_turn(plan_of):
     plan = plan_of()
     assert [trial.name for trial in plan.trials] == [f"{arm}/{number}" for number in (1, 2, 3) for arm in ARMS]
@@ -188,6 +216,7 @@ def test_trials_that_would_learn_from_held_out_rows_are_refused(split, refusal):
      "Did you mean 'qa'?"),
     (("node: mended", "node: mended\n  matrix: {loss: [dpo]}"), "no arm reads 'alpha'.", "sweep.yaml:10: space.alpha",
      "Remove it from the space."),
+    (SPACE, "no arm reads 'label_smoothing'.", "sweep.yaml:9: space.label_smoothing", "Remove it from the space."),
     (("trials: 3", "search: grid\ntrials: 3"), "a grid needs lists of values.", "sweep.yaml:7: space.learning_rate",
      "For example [1e-5, 1e-4]."),
 ])  # fmt: skip
