@@ -201,7 +201,7 @@ def _strike(
     if not _until(reached, running):
         return False
     every = STAGES[blow.stage].saving
-    if every and not _hold_a_save(directories[0], every, running):
+    if every and not hold_a_save(directories[0], every, running):
         return False
     time.sleep(blow.wait)
     found: list[psutil.Process] = []
@@ -220,7 +220,7 @@ def _strike(
     return True
 
 
-def _hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
+def hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
     """Have a checkpoint of a model stay half written: in place of one rank's last file stands a pipe nobody reads from.
 
     That rank waits for ever, the other files are there, and the pointer names the checkpoint before, if there is one.
