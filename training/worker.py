@@ -120,7 +120,7 @@ class Run:
         self.engine = engines.initialize(model, self.config)
         self.family = probe(self.engine, self.engine.module, longest(self.examples))
         if reference is not None:
-            reference.plain = self.engine.module.plain
+            reference.do_as(self.engine.module)
         # A LoRA policy is its own reference.
         self.reference = LiveReference(reference or self.engine.module)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
