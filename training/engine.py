@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.failures import UserError
 from training import lora
-from training.nodes import ModelConfig
+from training.configs import ModelConfig
 from training.scoring import Scorer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -13,8 +13,8 @@ from pipeline import cluster
 from pipeline.contract import Work
 from pipeline.failures import UserError
 from pipeline.store import draft, read_manifest
+from training.configs import ModelConfig
 from training.metrics_log import METRICS
-from training.nodes import ModelConfig
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation

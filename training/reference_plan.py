@@ -14,13 +14,13 @@ from pipeline.contract import Source, Work
 from pipeline.failures import UserError
 from pipeline.store import content_key
 from training import engine
+from training.configs import PreferenceConfig
 from training.fingerprints import TINY, directory_hash, init_fingerprint
-from training.nodes import PreferenceConfig
 from training.reference_cache import Form, Size, positions
 from training.start import Start
 from training.tokens import PairExample
 
-TOKEN_FIELDS = {"max_length"}
+TOKEN_FIELDS = {"max_length", "too_long"}
 """The keys of a config that decide the tokens of a pair."""
 
 

@@ -24,14 +24,14 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.configs import LoraConfig, ModelConfig, PreferenceConfig
 from training.evaluation import Evaluation, HeldOut, evaluation_of
-from training.examples import pair_examples, sft_examples
+from training.examples import prepare as prepare_rows
 from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
-from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
 from training.reference import Reference, Said
 from training.reference_making import Origin
 from training.start import Start, prepare
@@ -84,7 +84,8 @@ class Run:
         self.scratch = work.directory / SCRATCH
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
-        self.examples, self.skipped = self._examples()
+        self.data = prepare_rows(self.tokenizer, work)
+        self.examples, self.skipped = self.data.examples, self.data.skipped
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)
@@ -111,13 +112,6 @@ class Run:
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
         self._export(log)
-
-    def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        source = self.work.source("data")
-        if isinstance(self.config, PreferenceConfig):
-            return pair_examples(self.tokenizer, source, self.config)
-        assert isinstance(self.config, SftConfig)
-        return sft_examples(self.tokenizer, source, self.config)
 
     def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
         """What a preference run is held to, the model that it starts from, in training and where it is measured."""
@@ -256,7 +250,8 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
-                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
+                **self.data.facts,
+                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 

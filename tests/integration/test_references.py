@@ -47,7 +47,9 @@ def test_the_arms_share_three_caches(arms: Finished) -> None:
         assert len({found[name] for name in names}) == 1, names
     assert len(set(found.values())) == 3
     for key in set(found.values()):
-        assert verify(arms.store.directory("references", key)) == []
+        directory = arms.store.directory("references", key)
+        assert verify(directory) == []
+        assert len(list(directory.glob("part-*"))) == 2
 
 
 @pytest.mark.parametrize("node", [DPO, TDPO, LORA, f"{TDPO}-3", f"{LORA}-3", f"{TDPO}-3-live"])

@@ -20,8 +20,8 @@ from torch import distributed
 
 from training import checkpoint, engine, lora
 from training.batches import collate, on, sample_order
+from training.configs import ModelConfig
 from training.micro_batches import in_budget, row_length
-from training.nodes import ModelConfig
 from training.tokens import Example
 
 STEPS, HALF = 12, 6

@@ -37,6 +37,9 @@ LOOK_SECONDS = 0.5
 HONEST_ENDS = {0, 5}
 """How a run may end that lost a worker: it recovered by itself, or it said that it failed."""
 
+REFERENCES = "references"
+"""What preference runs compute before they train, and share."""
+
 Victim = Literal["driver", "worker"]
 
 
@@ -130,6 +133,9 @@ def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
     for node, directory in zip(STAGES[blow.stage].nodes, directories, strict=True):
         assert verify(directory) == [], f"{node}. {blow}"
         assert fingerprint(directory) == fingerprint(small.directory(node)), f"{node}. {blow}"
+    for directory in (store / REFERENCES).iterdir():
+        assert verify(directory) == [], str(blow)
+        assert fingerprint(directory) == fingerprint(small.store.root / REFERENCES / directory.name), str(blow)
     assert leftovers(store) == [], str(blow)
     return blow
 
@@ -151,7 +157,8 @@ def strike_in_time(
 ) -> Blow:
     """Strike, earlier and earlier where the run was over first, and give the blow that fell."""
     for _ in range(4):
-        for directory in directories:
+        made_anew = [*directories, store / REFERENCES] if blow.stage == "preference" else directories
+        for directory in made_anew:
             shutil.rmtree(directory, ignore_errors=True)
         if strike(blow, directories, store, runs, family):
             return blow
@@ -194,7 +201,7 @@ def _strike(
     if not _until(reached, running):
         return False
     every = STAGES[blow.stage].saving
-    if every and not _hold_a_save(directories[0], every, running):
+    if every and not hold_a_save(directories[0], every, running):
         return False
     time.sleep(blow.wait)
     found: list[psutil.Process] = []
@@ -213,7 +220,7 @@ def _strike(
     return True
 
 
-def _hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
+def hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
     """Have a checkpoint of a model stay half written: in place of one rank's last file stands a pipe nobody reads from.
 
     That rank waits for ever, the other files are there, and the pointer names the checkpoint before, if there is one.

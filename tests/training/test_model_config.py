@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from kintsugi.graph import UNKEYED
+from training.configs import OWNED, SftConfig
 from training.engine import deepspeed_config
-from training.nodes import OWNED, SftConfig
 
 
 def config(**fields: Any) -> SftConfig:
