@@ -19,7 +19,7 @@ from training.reference_cache import Form, Size, positions
 from training.start import Start
 from training.tokens import PairExample
 
-TOKEN_FIELDS = {"max_length"}
+TOKEN_FIELDS = {"max_length", "too_long"}
 """The keys of a config that decide the tokens of a pair."""
 
 
