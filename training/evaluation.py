@@ -19,9 +19,9 @@ from torch import distributed
 
 from pipeline.contract import Source, Work
 from training.batches import collate, on
+from training.configs import ModelConfig
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
 from training.held_out import HeldOutRow, held_out_rows, shares
-from training.nodes import ModelConfig
 from training.reference import Reference, Said
 from training.samples import greedy_samples, sample_line
 from training.tokens import Example, PairExample

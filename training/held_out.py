@@ -17,9 +17,9 @@ from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Rejec
 from pipeline.shards import read_records
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
+from training.configs import ModelConfig
 from training.examples import record_type, sorted_out
 from training.figures import OUTSIDE
-from training.nodes import ModelConfig
 from training.tokens import Example, PairExample, pair_example, sft_example
 
 TYPES = 32
@@ -151,7 +151,7 @@ def _types_of(pair: PreferenceRecord) -> set[str]:
 
 
 def _answer(tokenizer: Any, row: QARecord, config: ModelConfig) -> HeldOutRow | Reject:
-    made = sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length)
+    made = sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length, too_long=config.too_long)
     if isinstance(made, Reject):
         return made
     return HeldOutRow(row.prompt, (made,), ((OUTSIDE,) * (len(made.input_ids) - made.response_start),))
@@ -160,7 +160,7 @@ def _answer(tokenizer: Any, row: QARecord, config: ModelConfig) -> HeldOutRow | 
 def _pair(
     tokenizer: Any, row: PreferenceRecord, numbers: Mapping[str, int], config: ModelConfig
 ) -> HeldOutRow | Reject:
-    made = pair_example(tokenizer, row, "response", config.max_length, config.seed)
+    made = pair_example(tokenizer, row, "response", config.max_length, config.seed, too_long=config.too_long)
     if isinstance(made, Reject):
         return made
     sides = ((made.chosen, row.chosen, row.chosen_spans), (made.rejected, row.rejected, row.rejected_spans))

@@ -17,9 +17,9 @@ from torch import distributed
 from pipeline.contract import Source, Work
 from pipeline.store import MANIFEST, Manifest, Store, commit, read_manifest
 from training import ranks
+from training.configs import PreferenceConfig
 from training.examples import pair_examples
 from training.families import longest
-from training.nodes import PreferenceConfig
 from training.reference_cache import (
     PRODUCT,
     VERSION,

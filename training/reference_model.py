@@ -11,9 +11,9 @@ import torch
 
 from training import engine
 from training.batches import collate_pairs, on
+from training.configs import PreferenceConfig
 from training.families import probe
 from training.head import HeadWeights
-from training.nodes import PreferenceConfig
 from training.reference_cache import Form, Kept
 from training.reference_filling import Look
 from training.scoring import Scorer

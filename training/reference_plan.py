@@ -14,7 +14,8 @@ from pipeline.contract import Source, Work
 from pipeline.failures import UserError
 from pipeline.store import content_key
 from training import engine
-from training.nodes import TINY, PreferenceConfig, directory_hash, init_fingerprint
+from training.configs import PreferenceConfig
+from training.fingerprints import TINY, directory_hash, init_fingerprint
 from training.reference_cache import Form, Size, positions
 from training.start import Start
 from training.tokens import PairExample

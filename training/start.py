@@ -16,7 +16,7 @@ from pipeline.shards import read_records
 from pipeline.store import SCRATCH
 from training import lora
 from training.examples import record_type
-from training.nodes import TINY
+from training.fingerprints import TINY
 
 MERGED = "merged"
 

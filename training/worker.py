@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,18 @@ from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_tabl
 from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.configs import LoraConfig, ModelConfig, PreferenceConfig
 from training.evaluation import Evaluation, HeldOut, evaluation_of
-from training.examples import pair_examples, sft_examples
+from training.examples import prepare as prepare_rows
 from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
-from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
+from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.reference import Reference, Said
 from training.reference_making import Origin
 from training.start import Start, prepare
+from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -69,30 +71,6 @@ def _device() -> torch.device:
     return get_device()
 
 
-@dataclass
-class Tally:
-    """Sums over one optimizer step on this rank: every figure times its rows, the rows, and tokens without padding."""
-
-    figures: dict[str, float]
-    rows: float = 0.0
-    tokens: float = 0.0
-
-    def add(self, figures: dict[str, float], rows: int, tokens: float) -> None:
-        for name, value in figures.items():
-            self.figures[name] = self.figures.get(name, 0.0) + value * rows
-        self.rows += rows
-        self.tokens += tokens
-
-    def reduced(self) -> tuple[dict[str, float], float]:
-        """Means over all rows of the step, and its tokens, over all ranks."""
-        names = sorted(self.figures)
-        figures = [self.figures[name] for name in names]
-        values = torch.tensor([*figures, self.rows, self.tokens], dtype=torch.float64, device=_device())
-        distributed.all_reduce(values)
-        *sums, rows, tokens = values.tolist()
-        return {name: total / rows for name, total in zip(names, sums, strict=True)}, tokens
-
-
 class Run:
     """One model in training, on one rank."""
 
@@ -106,7 +84,8 @@ class Run:
         self.scratch = work.directory / SCRATCH
         start = prepare(work)
         self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
-        self.examples, self.skipped = self._examples()
+        self.data = prepare_rows(self.tokenizer, work)
+        self.examples, self.skipped = self.data.examples, self.data.skipped
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)
@@ -134,13 +113,6 @@ class Run:
         log.close()
         self._export(log)
 
-    def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        source = self.work.source("data")
-        if isinstance(self.config, PreferenceConfig):
-            return pair_examples(self.tokenizer, source, self.config)
-        assert isinstance(self.config, SftConfig)
-        return sft_examples(self.tokenizer, source, self.config)
-
     def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
         """What a preference run is held to, the model that it starts from, in training and where it is measured."""
         if not isinstance(self.config, PreferenceConfig):
@@ -157,6 +129,8 @@ class Run:
     def _load(self, start: Start) -> tuple[Any, Any]:
         """The model as it starts, and what must be kept for as long as it is loaded."""
         model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.gradient_checkpointing:
+            engines.checkpoint_layers(model)
         return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
@@ -173,27 +147,40 @@ class Run:
         """One optimizer step over this rank's rows of the batch."""
         started = time.perf_counter()
         rows = [self.examples[index] for index in self.order[step]]
+        where = f"node {self.work.name}, step {step + 1}"
         rate = learning_rate(self.config, step, len(self.order))
         engines.set_learning_rate(self.engine, rate)
-        tally = Tally({})
-        mine = rows[self.rank :: self.world]
-        for part in range(self.config.accumulation):
-            loss, figures, tokens = self._loss(mine[part :: self.config.accumulation], rows)
-            tally.add(figures, len(mine[part :: self.config.accumulation]), tokens)
-            self.engine.backward(loss)
-            self.engine.step()
-        figures, tokens = tally.reduced()
-        _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
-        norm = self.engine.get_global_grad_norm()
+        tally = Tally(len(rows), self.engine.device)
+        parts = self._split(rows)
+        for number, part in enumerate(parts):
+            found = self._loss([rows[place] for place in part.rows], rows)
+            if part.counts:
+                tally.add(part.rows, found)
+            # DeepSpeed averages over ranks what is to be added up.
+            loss = found.loss * (self.world if part.counts else 0)
+            engines.backward(self.engine, loss, last=number == len(parts) - 1)
+        figures, losses, tokens = tally.reduced()
+        refuse_bad_losses(losses, rows, where)
+        norm = engines.step(self.engine, self.config)
+        refuse_bad_norm(norm, rows, where)
         return {
             "step": step + 1,
             "total": len(self.order),
             **figures,
             "learning_rate": rate,
-            **({} if norm is None else {"grad_norm": float(norm)}),
-            "tokens": int(tokens),
+            "grad_norm": norm,
+            "tokens": tokens,
+            "rows": order_mark(rows),
+            **({} if self.config.min_workers is None else {"workers": self.world}),
             "seconds": round(time.perf_counter() - started, 4),
         }
+
+    def _split(self, rows: Sequence[Any]) -> list[MicroBatch]:
+        """This rank's micro-batches of a step."""
+        if self.config.micro_tokens is None:
+            return in_parts(len(rows), self.world, self.config.accumulation)[self.rank]
+        lengths = [row_length(row, self.family.shared) for row in rows]
+        return in_budget(lengths, self.world, self.config.micro_tokens)[self.rank]
 
     def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
@@ -207,28 +194,25 @@ class Run:
             report({**figures, "evaluation": self.held_out.due[step]})
         return figures, self.held_out.samples(self.engine, step)
 
-    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Contribution:
+        """What a micro-batch adds to the loss of the step's rows."""
         if isinstance(self.config, PreferenceConfig):
             return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
-    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
-        """The token mean over the whole batch of all ranks, exact without communication.
-
-        DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
-        """
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Contribution:
+        """The token mean over the whole batch of all ranks, exact without communication."""
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
         sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
-        total = sft(sums, self._row_weights(mine)).sum()
-        mean = total / sum(sum(example.weights) for example in rows)
-        figure = float(mean.detach()) * len(rows) / len(mine)
-        loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, batch.tokens
+        losses = sft(sums, self._row_weights(mine))
+        loss = losses.sum() / sum(sum(example.weights) for example in rows)
+        figure = float(loss.detach()) * len(rows) / len(mine)
+        return Contribution(loss, losses, {"loss": figure}, batch.tokens)
 
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
-    ) -> tuple[Tensor, dict[str, float], float]:
+    ) -> Contribution:
         """The mean over the pairs of all ranks.
 
         Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
@@ -242,8 +226,8 @@ class Run:
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )
-        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
-        return loss, metrics(result, chosen, rejected), batch.tokens
+        loss = result.losses.sum() / len(rows)
+        return Contribution(loss, result.losses, metrics(result, chosen, rejected), batch.tokens)
 
     def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
         """[B], what each row's loss is multiplied by."""
@@ -266,7 +250,8 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
-                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
+                **self.data.facts,
+                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 
@@ -294,10 +279,3 @@ def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
         "constant": lambda share: 1.0,
     }
     return config.learning_rate * factors[config.schedule](share)
-
-
-def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) -> None:
-    if not math.isfinite(loss):
-        ids = ", ".join(row.id for row in rows)
-        hint = "Lower learning_rate, or look at those rows."
-        raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)

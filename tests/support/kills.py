@@ -7,6 +7,7 @@ found among the descendants of the process that the test itself started.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -44,11 +45,15 @@ Victim = Literal["driver", "worker"]
 
 @dataclass(frozen=True)
 class Stage:
-    """What is made anew, and the seconds a moment can be late: before anything is there, and between two steps."""
+    """What is made anew, and the seconds a moment can be late: before anything is there, and between two steps.
+
+    Where checkpoints are written every `saving` steps, the blow falls while one is.
+    """
 
     nodes: tuple[str, ...]
     startup: float
     pause: float
+    saving: int = 0
 
 
 STAGES = {
@@ -60,6 +65,7 @@ STAGES = {
     "generate": Stage(("answers/reference", "answers/corrupted"), 18, 1),
     "score": Stage(("scores/reference", "scores/corrupted"), 6, 0.5),
     "compare": Stage(("report",), 1, 0.2),
+    "saving": Stage(("reference",), 0.5, 0.05, saving=10),
 }
 
 CASES: tuple[tuple[str, Victim], ...] = (
@@ -77,6 +83,8 @@ CASES: tuple[tuple[str, Victim], ...] = (
     ("preference", "driver"),
     ("score", "driver"),
     ("annotate", "worker"),
+    ("saving", "driver"),
+    ("saving", "worker"),
 )
 """Seeds go through these in turn, so that a few of them cover much. Source and compare have no workers."""
 
@@ -192,6 +200,9 @@ def _strike(
     reached = lambda: directories[0].exists() and progress(directories) >= blow.done  # noqa: E731
     if not _until(reached, running):
         return False
+    every = STAGES[blow.stage].saving
+    if every and not hold_a_save(directories[0], every, running):
+        return False
     time.sleep(blow.wait)
     found: list[psutil.Process] = []
 
@@ -207,6 +218,26 @@ def _strike(
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+def hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
+    """Have a checkpoint of a model stay half written: in place of one rank's last file stands a pipe nobody reads from.
+
+    That rank waits for ever, the other files are there, and the pointer names the checkpoint before, if there is one.
+    False where the run ended first.
+    """
+    metrics, scratch = directory / "metrics.jsonl", directory / SCRATCH
+    while running():
+        steps = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+        # Between checkpoints nothing is removed. Where the next one was faster, the pipe's place is taken.
+        if steps % every:
+            folder = scratch / f"step-{steps // every * every + every}"
+            with suppress(OSError):
+                folder.mkdir(exist_ok=True)
+                os.mkfifo(folder / "random-1.pt")
+                return _until((folder / "random-0.pt").exists, running)
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _end(driver: psutil.Process, started: subprocess.Popen[bytes], family: list[psutil.Process]) -> int:

@@ -19,10 +19,10 @@ from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
 from pipeline.shards import write_shards
 from pipeline.spans import Span, edit_at
+from training.configs import PreferenceConfig, SftConfig
 from training.evaluation import Evaluation, HeldOut
 from training.held_out import OTHERS, TYPES, error_types, held_out_rows, shares, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
-from training.nodes import PreferenceConfig, SftConfig
 from training.reference import Live
 from training.samples import SAMPLE_TOKENS
 from training.scoring import Scorer

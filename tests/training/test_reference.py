@@ -22,9 +22,10 @@ from pipeline.spans import Span
 from pipeline.store import read_manifest, verify
 from training import lora, reference, reference_cache, reference_model
 from training.batches import Batch, collate_pairs
+from training.configs import PreferenceConfig
 from training.examples import pair_examples
 from training.losses import metrics, preference_loss, sides
-from training.nodes import Preference, PreferenceConfig
+from training.nodes import Preference
 from training.reference import Cached, Live
 from training.reference_making import Origin
 from training.scoring import Scorer

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
-from training.nodes import Preference, PreferenceConfig
+from training.configs import PreferenceConfig
+from training.nodes import Preference
 from training.reference_cache import Size, cache_key
 from training.reference_plan import choose, identity, model_size, tokenizer_hash
 from training.start import Start

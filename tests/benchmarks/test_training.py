@@ -1,0 +1,87 @@
+"""The benchmark of training on tiny shapes, without TRL, and what its figures are made of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import training, training_gpu, training_workload
+from benchmarks.training_cases import TARGETS, TRL_SETTINGS, comparisons
+from benchmarks.training_kintsugi import collated
+from benchmarks.training_workload import Case
+from training.scoring import Scorer
+
+ROOT = Path(__file__).parents[2]
+TINY = Case("kintsugi", "dpo", vocabulary=64, prompt=6, response=20, pairs=2, hidden=32, layers=2, heads=2)
+
+
+def test_it_runs_and_the_losses_of_the_sides_agree(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.training", "--quick", "--out", str(tmp_path / "figures.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    without_trl = {target.key for target in TARGETS if "trl" not in target.key}
+    assert all(figures[key] > 0 for key in without_trl)
+    agreed = figures["losses_apart_at_most"]
+    assert len(agreed) == 2 and all(apart < 1e-5 for apart in agreed.values())
+    losses = [row["losses"] for row in figures["measurements"]]
+    assert all(row[0] == pytest.approx(0.693147, abs=1e-6) and row[-1] < 0.6931 for row in losses)
+
+
+def test_every_target_has_its_comparison() -> None:
+    keys = {key for one in comparisons(TRL_SETTINGS[0]) for key in (one.speed, one.memory)}
+    assert {target.key for target in TARGETS} <= keys | {"memory_growth_512_to_4096_tokens"}
+
+
+@pytest.mark.parametrize(("shared", "common"), [(0.0, 6), (0.75, 21)])
+def test_answers_part_where_they_should_and_end_alike(shared: float, common: int) -> None:
+    for chosen, rejected in training_workload.pairs(replace(TINY, shared=shared)):
+        assert chosen.input_ids[:common] == rejected.input_ids[:common]
+        assert chosen.input_ids[common] != rejected.input_ids[common]
+        assert len(chosen.input_ids) == len(rejected.input_ids) == len(chosen.weights) == 26
+        assert chosen.weights == [0.0] * 6 + [1.0] * 20
+
+
+def test_a_granular_answer_weights_a_twentieth_of_its_tokens() -> None:
+    answers = [
+        answer for pair in training_workload.pairs(replace(TINY, weights="granular", response=100)) for answer in pair
+    ]
+    assert [sum(answer.weights) for answer in answers] == [5] * 4
+    assert len({tuple(answer.weights) for answer in answers}) == 4, "at places of their own"
+
+
+def test_sides_that_disagree_give_no_figures() -> None:
+    bench = training.Bench(trl=None, in_process=True)
+    comparison = comparisons(TRL_SETTINGS[0])[0]
+    for case, loss in ((comparison.ours, 0.5), (comparison.theirs, 0.50006)):
+        measurement = bench.found.setdefault(case.to_json(), training.Measurement(case))
+        measurement.runs.append({"losses": [0.6931, loss]})
+    with pytest.raises(SystemExit, match="disagree"):
+        training.agreement(bench, comparison)
+
+
+def test_model_flops_are_those_that_torch_counts() -> None:
+    """Of the matrix products of one forward pass; attention, which torch counts without its mask, by hand."""
+    shape = training_gpu.Shape(hidden=32, layers=2, heads=2, key_heads=1, inner=48, vocabulary=64)
+    llama = training_gpu.model(shape, torch.device("cpu")).float()
+    batch = collated(replace(TINY, settings={"share": False}))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        Scorer(llama)(batch)
+    products = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+    rows, length = batch.input_ids.shape
+    attention = 4 * 2 * (2 * 16) * rows * length * (length + 1) // 2
+    assert training_gpu.model_flops(llama, batch) == 3 * (products + attention)
+
+
+def test_the_run_on_a_gpu_runs_on_a_cpu_too() -> None:
+    shape = training_gpu.Shape(hidden=32, layers=2, heads=2, key_heads=1, inner=48, vocabulary=64)
+    found = training_gpu.run(replace(TINY, shared=0.75), shape, torch.device("cpu"), peak=1e12)
+    assert 0 < found["mfu"] == pytest.approx(found["model_tflops_per_second"], rel=1e-6)
+    assert found["tokens"] < 2 * 2 * 26, "what answers share is run once"
