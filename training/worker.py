@@ -31,7 +31,7 @@ from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
 from training.nodes import LoraConfig, ModelConfig, PreferenceConfig
 from training.scoring import LiveReference, Scorer
-from training.start import Start, prepare
+from training.start import Start, prepare, tokenizer_of
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -110,10 +110,10 @@ class Run:
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
         torch.manual_seed(self.config.seed)
-        start = prepare(work)
-        self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_of(work), trust_remote_code=False)
         self.data = prepare_rows(self.tokenizer, work)
         self.examples, self.skipped = self.data.examples, self.data.skipped
+        start = prepare(work)
         reference = self._load_reference(start)
         model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
         if self.config.lora is not None:
