@@ -51,10 +51,10 @@ def fill(
     for start in range(0, len(missing), world):
         mine = missing[start + rank] if start + rank < len(missing) else None
         batches = [] if mine is None else batches_of(shards[mine])
+        idle = 0 if largest is None else largest(len(batches)) - len(batches)
         looked = [look([shards[mine][place] for place in batch]) for batch in batches] if mine is not None else []
-        if largest is not None:
-            for _ in range(largest(len(batches)) - len(batches)):
-                look(shards[0][:1])
+        for _ in range(idle):
+            look(shards[0][:1])
         if mine is not None:
             write_shard(directory, mine, in_order(shards[mine], batches, looked, form), form)
 

@@ -34,7 +34,7 @@ from training.metrics_log import MetricsLog
 from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
 from training.reference import Reference, Said
 from training.reference_making import Origin
-from training.start import Start, prepare
+from training.start import Start, prepare, tokenizer_of
 from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
@@ -82,10 +82,10 @@ class Run:
         self.rank = distributed.get_rank()
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
-        start = prepare(work)
-        self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_of(work), trust_remote_code=False)
         self.data = prepare_rows(self.tokenizer, work)
         self.examples, self.skipped = self.data.examples, self.data.skipped
+        start = prepare(work)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)

@@ -139,19 +139,27 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
     assert cache.side(data[0], "chosen").logps.tolist() == [2.0, 3.0, 4.0]
 
 
-def test_ranks_with_a_part_of_the_model_each_look_equally_often(tmp_path: Path) -> None:
-    """Three shards for two ranks: the second rank has none in the second turn and looks all the same."""
-    data = pairs()
-    looked = [0, 0]
-    most = len(batches_of(data[:64]))
-    for rank in range(2):
+def test_ranks_with_a_part_of_the_model_each_do_the_same_in_the_same_order(tmp_path: Path) -> None:
+    """Three shards for two ranks: the second one has none in the second turn, and looks all the same.
 
-        def counted(batch: Sequence[PairExample], rank: int = rank) -> Kept:
-            looked[rank] += 1
+    Whatever one rank does, gathering the model or counting batches, it does together with the others.
+    """
+    data = pairs()
+    most = len(batches_of(data[:64]))
+    done: list[list[str]] = [[], []]
+    for rank, mine in enumerate(done):
+
+        def counted(batch: Sequence[PairExample], mine: list[str] = mine) -> Kept:
+            mine.append("look")
             return look("logps")(batch)
 
-        fill(tmp_path, data, "logps", counted, [0, 1, 2], rank=rank, world=2, largest=lambda number: max(number, most))
-    assert looked[0] == looked[1] > 0
+        def largest(number: int, mine: list[str] = mine) -> int:
+            mine.append("largest")
+            return max(number, most)
+
+        fill(tmp_path, data, "logps", counted, [0, 1, 2], rank=rank, world=2, largest=largest)
+    assert done[0] == done[1]
+    assert done[0].count("look") > 1
 
 
 def test_batches_hold_every_pair_once_and_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
