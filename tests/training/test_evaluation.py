@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from torch import distributed
 
 from pipeline.contract import DATA, Source
 from pipeline.failures import UserError
+from pipeline.offsets import touched
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
 from pipeline.shards import write_shards
 from pipeline.spans import Span, edit_at
 from training.configs import PreferenceConfig, SftConfig
+from training.encoding import Answer
 from training.evaluation import Evaluation, HeldOut
 from training.held_out import OTHERS, TYPES, error_types, held_out_rows, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
@@ -67,11 +70,13 @@ def span(text, start, end, error_type, weight=1.0):
 
 def test_each_token_is_in_the_part_of_the_first_span_that_touches_it():
     text = "abcdef"
-    offsets = [(0, 2), (2, 4), (4, 5), (5, 6)]
-    spans = [span(text, 3, 5, "loops", weight=0.0), span(text, 4, 6, "imports"), span(text, 6, 6, "imports")]
-    assert span_parts(offsets, spans, 6, {"imports": 1, "loops": 2}) == [0, 2, 2, 1, 1]
-    assert span_parts(offsets, [], 6, {}) == [0, 0, 0, 0, 0]
-    assert span_parts(offsets, spans, 6, {"loops": 1, OTHERS: 2}) == [0, 1, 1, 2, 2]
+    offsets = ((0, 2), (2, 4), (4, 5), (5, 6))
+    spans = (span(text, 3, 5, "loops", weight=0.0), span(text, 4, 6, "imports"), span(text, 6, 6, "imports"))
+    marked = Answer((7, 8, 9, 10, 11), offsets, spans, tuple(tuple(touched(offsets, one, 6)) for one in spans), 6, 5)
+    assert span_parts(marked, {"imports": 1, "loops": 2}) == (0, 2, 2, 1, 1)
+    assert span_parts(marked, {"loops": 1, OTHERS: 2}) == (0, 1, 1, 2, 2)
+    assert span_parts(replace(marked, kept=3), {"imports": 1, "loops": 2}) == (0, 2, 2)
+    assert span_parts(replace(marked, spans=(), touched=()), {}) == (0, 0, 0, 0, 0)
 
 
 def pair_with(*types):
@@ -122,6 +127,18 @@ def test_rows_that_are_too_long_are_left_out_as_in_training(tmp_path: Path, toke
     with pytest.raises(UserError, match="1 of 6"):
         held_out_rows(tokenizer, source, None, config_of(max_skipped=0.1))
     assert len(held_out_rows(tokenizer, source, 2, config_of()).rows) == 2
+
+
+def test_rows_that_are_too_long_are_cut_as_in_training(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [*records(), replace(records()[1], id="long", rejected=records()[1].rejected + " and more" * 300)]
+    found = held_out_rows(tokenizer, source_of(tmp_path, rows), None, config_of(max_length=300, too_long="cut"))
+    assert not found.skipped
+    chosen, rejected = found.rows[-1].answers
+    assert len(rejected.input_ids) == 300
+    assert rejected.input_ids[-1] != tokenizer.eos_token_id == chosen.input_ids[-1]
+    for row in found.rows:
+        assert [len(part) for part in row.parts] == [len(one.input_ids) - one.response_start for one in row.answers]
+        assert all(set(one.weights[one.response_start :]) == {1.0} for one in row.answers)
 
 
 def test_broken_answers_are_pairs_and_questions_are_single_answers(tmp_path: Path, tokenizer: Any) -> None:
