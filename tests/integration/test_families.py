@@ -37,8 +37,10 @@ def initial(directory: Path, family: str) -> Path:
     tokenizer = tiny.build_tokenizer(["def add(a, b):\n    return a + b\n"] * 4)
     kind, settings = SHARING[family]
     positions = {name: 512 for name in ("max_position_embeddings", "n_positions") if name in settings}
+    # By default GPT-2 drops a tenth of everything, and a loss could not be found again.
+    still = {name: 0.0 for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop") if kind == "gpt2"}
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    config = AutoConfig.for_model(kind, **{**settings, **positions, **ends}, vocab_size=len(tokenizer))
+    config = AutoConfig.for_model(kind, **{**settings, **positions, **still, **ends}, vocab_size=len(tokenizer))
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
