@@ -36,10 +36,10 @@ from training.losses import (
     tdpo2,
 )
 from training.objectives import Objective, needs
+from training.policies import Mask, PairPolicies, TokenPolicy
 from training.scoring import LiveReference, Scorer, Scores
 from training.tokens import (
     Example,
-    Mask,
     PairExample,
     encode_response,
     pair_example,
@@ -47,10 +47,12 @@ from training.tokens import (
     span_weights,
     token_weights,
 )
+from training.truncation import Cut
 
 __all__ = [
     "Batch",
     "CorruptionRecord",
+    "Cut",
     "Edit",
     "Example",
     "FunctionTest",
@@ -59,6 +61,7 @@ __all__ = [
     "Objective",
     "PairCollator",
     "PairExample",
+    "PairPolicies",
     "Positions",
     "PreferenceLoss",
     "PreferenceRecord",
@@ -68,6 +71,7 @@ __all__ = [
     "Scores",
     "Side",
     "Span",
+    "TokenPolicy",
     "UserError",
     "WeightedRows",
     "annotate",

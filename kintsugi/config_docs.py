@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 from eval.scorers import SCORERS
@@ -26,7 +26,7 @@ KNOWN: dict[str, Iterable[str]] = {"error_types": ERROR_TYPES, "scorers": SCORER
 """Names that keys take, where these come from a registry and not from a type."""
 
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "length at least"}
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", ByteSize: "size", Any: "anything"}
 
 TOP = """# Experiment files
 
@@ -179,6 +179,8 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if value is None or value in ({}, [], ""):
         return "none"
+    if isinstance(value, ByteSize):
+        return f"`{value.human_readable(decimal=True)}`"
     return "see there" if isinstance(value, BaseModel) else f"`{value}`"
 
 

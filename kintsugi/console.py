@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
@@ -41,6 +42,11 @@ class Screen:
 
     def waiting(self, name: str, reason: str = "is making it") -> None:
         self.console.print(f"[yellow]…[/] {name:<{NAME_WIDTH}} another process {reason}: waiting")
+
+    def note(self, names: Sequence[str], note: str) -> None:
+        """Something about nodes that were made which their user should hear of."""
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        self.console.print(f"  [yellow]{escape(names[0])}{others}: {escape(note)}[/]")
 
     def stopping(self) -> None:
         """Said at once, for to stop what runs takes seconds."""

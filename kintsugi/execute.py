@@ -15,7 +15,7 @@ from pathlib import Path
 from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline import cluster
-from pipeline.contract import Source, Work, identity
+from pipeline.contract import NOTES, Source, Work, identity
 from pipeline.failures import UserError
 from pipeline.store import (
     MANIFEST,
@@ -147,10 +147,16 @@ def _make(graph: Graph, batch: Sequence[Node], place: Place, screen: Screen) -> 
         works = [_watched(work_of(graph, node, place.store), screen) for node in missing]
         with _failures_explained(missing[0].name, log):
             missing[0].kind.make(works)
+    notes: dict[str, list[str]] = {}
     for node in batch:
-        if place.store.manifest(node.kind.product, node.key) is None:
+        manifest = place.store.manifest(node.kind.product, node.key)
+        if manifest is None:
             where = str(logs / f"{node.name}.log")
             raise UserError("run", f"'{node.name}' was not made.", where, "The log says why.")
+        for note in manifest.facts.get(NOTES, []):
+            notes.setdefault(note, []).append(node.name)
+    for note, names in notes.items():
+        screen.note(names, note)
 
 
 def wants_gpus(node: Node) -> bool:

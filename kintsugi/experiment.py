@@ -99,11 +99,16 @@ def checked(
 def _most_telling(found: Sequence[Any]) -> Any:
     """A misspelt key is often a missing one as well: its right spelling says more.
 
-    Where a key takes one of several things, each says why it is not that: what looks deepest was meant.
+    Where a key takes one of several things, each says why it is not that: what looks deepest was meant, and what a rule
+    of its own refuses rather than what is another thing.
     """
     first = min(found, key=lambda one: one["type"] != "extra_forbidden")
     same = [one for one in found if one["loc"][:1] == first["loc"][:1] and one["type"] != "model_type"]
-    return first if first["type"] == "extra_forbidden" or not same else max(same, key=lambda one: len(one["loc"]))
+    return first if first["type"] == "extra_forbidden" or not same else max(same, key=_depth)
+
+
+def _depth(found: Any) -> tuple[int, bool]:
+    return len(found["loc"]), found["type"] == "value_error"
 
 
 def _keys(model: type[BaseModel], location: Sequence[Any]) -> tuple[Any, ...]:

@@ -108,8 +108,17 @@ def _label(field: str, value: Any) -> str:
     if value is None:
         return f"no-{field}"
     if isinstance(value, dict):
-        return "-".join([field, *(f"{key}{_label(key, inner)}" for key, inner in value.items())])
+        return "-".join([field, *(_inner_label(key, inner) for key, inner in value.items())])
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _inner_label(key: str, value: Any) -> str:
+    """A key of a mapping with its value: `rank8`, `rejected-spans`, `eos` or `no-eos`."""
+    if isinstance(value, bool):
+        return key if value else f"no-{key}"
+    if value is None or isinstance(value, dict):
+        return _label(key, value)
+    return f"{key}-{value}" if isinstance(value, str) else f"{key}{_label(key, value)}"
 
 
 def _matrix(experiment: Experiment, name: str, matrix: Any, given: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

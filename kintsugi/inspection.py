@@ -133,7 +133,12 @@ def _rejects(report: Report) -> Sheet:
 
 def terminal(report: Report) -> Iterator[Table | Text]:
     """The tables as Rich draws them."""
-    for sheet in sheets(report):
+    return drawn(sheets(report))
+
+
+def drawn(found: Sequence[Sheet]) -> Iterator[Table | Text]:
+    """Tables as Rich draws them."""
+    for sheet in found:
         yield Text(f"\n{sheet.title}", style="bold")
         if sheet.meaning:
             yield Text(sheet.meaning.replace("`", ""), style="dim")
@@ -151,8 +156,13 @@ def _table(sheet: Sheet) -> Table:
 
 def markdown(report: Report) -> str:
     """The tables as Markdown."""
-    parts = [f"# {plain(report['name'])}\n"]
-    for sheet in sheets(report):
+    return written(report["name"], sheets(report))
+
+
+def written(name: str, found: Sequence[Sheet]) -> str:
+    """Tables as Markdown under a name."""
+    parts = [f"# {plain(name)}\n"]
+    for sheet in found:
         parts += [f"## {sheet.title}\n", *([f"{sheet.meaning}\n"] if sheet.meaning else []), _pipe_table(sheet)]
     return "\n".join(parts)
 

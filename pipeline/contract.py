@@ -27,8 +27,10 @@ def _untold(*_: object) -> None:
 
 DATA = "data"
 REJECTS = "rejected"
+NOTES = "notes"
+"""The fact of a manifest that lists what whoever ran it should hear of, a sentence each."""
 
-UNKEYED = frozenset({"kind", "resources", "checkpoint_every", "evaluate"})
+UNKEYED = frozenset({"kind", "resources", "checkpoint_every", "evaluate", "min_workers"})
 """Fields that never change a result, whatever the kind; and `kind`, which counts by itself."""
 
 KEYED = "content key"

@@ -68,12 +68,12 @@ def span_weights(offsets: Sequence[Offset], spans: Sequence[Span], length: int) 
     weights = [0.0] * (len(offsets) + 1)
     for span in spans:
         assert 0 <= span.start <= span.end <= length and span.weight >= 0, f"not a span of this response: {span}"
-        for position in _touched(offsets, span, length):
+        for position in touched(offsets, span, length):
             weights[position] = max(weights[position], span.weight)
     return weights
 
 
-def _touched(offsets: Sequence[Offset], span: Span, length: int) -> list[int]:
+def touched(offsets: Sequence[Offset], span: Span, length: int) -> list[int]:
     """The positions that a span selects; EOS has position ``len(offsets)``."""
     if span.start < span.end:
         return [i for i, (start, end) in enumerate(offsets) if start < span.end and span.start < end]

@@ -48,7 +48,7 @@ AT_HOME = {
         "kintsugi.sweep.trial",
         "kintsugi.sweep.tuning",
     },
-    "deepspeed": {"training.engine"},
+    "deepspeed": {"training.checkpoint", "training.engine"},
     "vllm": {"pipeline.llm.vllm"},
     "peft": {"training.lora"},
 }

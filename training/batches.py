@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.failures import UserError
+from training.attention import Shared, shared
 from training.tokens import Example, PairExample
 
 
@@ -34,8 +35,7 @@ class Batch(NamedTuple):
 
     Attributes:
         input_ids: int64 [R, T].
-        attention_mask: int64 [R, T], 1 on tokens, where rows are plain: causal, padded on the right. Where rows hold
-            tails that are blind to each other: bool [R, 1, T, T], whether a token (third) sees another (fourth).
+        attention_mask: int64 [R, T], 1 on tokens, 0 on padding.
         position_ids: int64 [R, T].
         index: int64 [N], ascending: the places in [R * T] whose hidden state predicts a token that carries weight. One
             entry for each (place, token): a place stands here twice where the answers of a pair part.
@@ -45,6 +45,7 @@ class Batch(NamedTuple):
         offset: int64 [M], which token of its answer it is, 0 being the first after the prompt.
         weights: fp32 [M], never 0.
         tokens: those that go through the model, without padding.
+        shared: where rows hold tails that are blind to each other, which tokens belong together; else None.
     """
 
     input_ids: Tensor
@@ -57,11 +58,17 @@ class Batch(NamedTuple):
     offset: Tensor
     weights: Tensor
     tokens: int
+    shared: Shared | None = None
 
 
 def on(batch: Batch, device: torch.device | str) -> Batch:
     """The batch with its tensors on a device."""
-    return Batch(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
+
+    def moved(parts: Iterable[Any]) -> list[Any]:
+        return [part.to(device) if isinstance(part, Tensor) else part for part in parts]
+
+    shared = None if batch.shared is None else Shared(*moved(batch.shared))
+    return Batch(*moved(batch))._replace(shared=shared)
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:
@@ -78,7 +85,7 @@ def collate_pairs(pairs: Sequence[PairExample], pad_id: int, share: bool = True,
     Args:
         pairs: whose weights decide what is run.
         pad_id: any id of the vocabulary: what it stands at is never seen.
-        share: whether what the answers of a pair begin with is run once, which takes a 4-D attention mask.
+        share: whether what the answers of a pair begin with is run once, in a row for both (`training.attention`).
         cancel: whether to leave out tokens that both answers share, with equal weights and before they part. In a
             difference of weighted sums, chosen less rejected, they cancel, in value and in gradient.
     """
@@ -179,13 +186,14 @@ class _Rows:
         if not self.ids:
             self._row([any_id], [0], [0])
         longest = max(map(len, self.ids))
+        branches = _padded(self.branches, longest, -1)
         self.entries.sort(key=lambda entry: entry.answer)
         predicted = [(entry.row * longest + entry.place, entry.target) for entry in self.entries]
         unique = sorted(set(predicted))
         number = {prediction: place for place, prediction in enumerate(unique)}
         return Batch(
             input_ids=_padded(self.ids, longest, pad_id),
-            attention_mask=self._mask(longest),
+            attention_mask=(branches >= 0).to(torch.int64),
             position_ids=_padded(self.positions, longest, 0),
             index=torch.tensor([place for place, _ in unique], dtype=torch.int64),
             targets=torch.tensor([target for _, target in unique], dtype=torch.int64),
@@ -194,15 +202,8 @@ class _Rows:
             offset=torch.tensor([entry.offset for entry in self.entries], dtype=torch.int64),
             weights=torch.tensor([entry.weight for entry in self.entries], dtype=torch.float32),
             tokens=sum(map(len, self.ids)),
+            shared=shared(branches) if (branches > 0).any() else None,
         )
-
-    def _mask(self, longest: int) -> Tensor:
-        branches = _padded(self.branches, longest, -1)
-        if not (branches > 0).any():
-            return (branches >= 0).to(torch.int64)
-        # Padding is a branch of its own: what sees nothing at all would be NaN.
-        sees = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
-        return sees.tril().unsqueeze(1)
 
 
 def _padded(rows: list[list[int]], longest: int, value: int) -> Tensor:

@@ -16,7 +16,9 @@ from pipeline.sources.formats import FORMATS, BadRow, recognise, record_id
 from pipeline.stages.annotate import annotate, marked
 from pipeline.store import content_key
 from training.batches import Batch, collate_pairs
-from training.tokens import Mask, PairExample, pair_example
+from training.policies import Mask, mask_of
+from training.tokens import PairExample, pair_example
+from training.truncation import TooLong
 
 Pair = PreferenceRecord | Mapping[str, Any]
 
@@ -64,17 +66,20 @@ class PairCollator:
 
     Attributes:
         tokenizer: a fast Hugging Face tokenizer.
-        mask: which tokens carry weight; see `training.tokens.token_weights`.
-        max_length: tokens of prompt and answer. A longer row is an error here: filter such rows out before.
+        mask: which tokens carry weight: a name, or a policy for each side such as ``{"chosen": "none", "rejected":
+            {"tokens": "spans", "scale": 2.0}}``; see `training.tokens.token_weights`.
+        max_length: tokens of prompt and answer.
         diff: whether pairs that come without spans are compared and marked where they differ.
         seed: of the `random` mask.
+        too_long: what becomes of a longer row: an error (``reject``: filter such rows out before), ``cut``, or a `Cut`.
     """
 
     tokenizer: Tokenizer
-    mask: Mask = "granular"
+    mask: Mask | Mapping[str, Any] = "granular"
     max_length: int = 512
     diff: bool = False
     seed: int = 0
+    too_long: TooLong = "reject"
 
     def __call__(self, rows: Sequence[Pair]) -> WeightedRows:
         """The rows, whole: ``input_ids``, ``attention_mask`` and ``weights``, [2B, T] each."""
@@ -99,14 +104,18 @@ class PairCollator:
         """The rows as tokens and weights."""
         records = [preference_record(row) for row in rows]
         pairs = [marked(record) if self.diff else record for record in records]
-        examples = [pair_example(self.tokenizer, pair, self.mask, self.max_length, self.seed) for pair in pairs]
+        mask = mask_of(self.mask)
+        examples = [
+            pair_example(self.tokenizer, pair, mask, self.max_length, self.seed, too_long=self.too_long)
+            for pair in pairs
+        ]
         for example in examples:
             if isinstance(example, Reject):
                 raise UserError(
                     "data",
                     f"the row cannot be trained on: {example.reason} ({example.detail}).",
                     f"row {example.id}",
-                    "Leave it out, raise max_length, or mark spans with diff=True.",
+                    "Leave it out, raise max_length, cut it with too_long='cut', or mark spans with diff=True.",
                 )
         return [example for example in examples if not isinstance(example, Reject)]
 

@@ -19,11 +19,12 @@ from torch import distributed
 
 from pipeline.contract import Source, Work
 from training.batches import collate, on
+from training.configs import ModelConfig
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
-from training.held_out import HeldOutRow, held_out_rows, shares
-from training.nodes import ModelConfig
+from training.held_out import HeldOutRow, held_out_rows
+from training.micro_batches import MicroBatch, in_budget
+from training.reference import Reference, Said
 from training.samples import greedy_samples, sample_line
-from training.scoring import LiveReference
 from training.tokens import Example, PairExample
 
 
@@ -44,6 +45,11 @@ class Evaluation:
     limit: int | None = None
     samples: int = 0
     beta: float = 0.1
+
+    @property
+    def rows(self) -> tuple[Source, int | None]:
+        """What is looked at: a source, and how many rows of it."""
+        return self.source, self.limit
 
     def asked(self) -> dict[str, Any]:
         """What is measured, for the model's manifest."""
@@ -78,12 +84,9 @@ class HeldOut:
         self.evaluation = evaluation
         self.data = held_out_rows(tokenizer, evaluation.source, evaluation.limit, config)
         self._tokenizer = tokenizer
-        self._max_length = config.max_length
-        # By length, so that little is padding; and as many at a time as in training, for which there is memory.
-        self._ordered = sorted(self.data.rows, key=lambda row: row.tokens)
-        self._batch = config.batch_size // config.accumulation
+        self._config = config
 
-    def figures(self, engine: Any, reference: LiveReference | None) -> dict[str, float]:
+    def figures(self, engine: Any, reference: Reference | None) -> dict[str, float]:
         """The figures of the policy as it is; all ranks call this, and all get the same.
 
         Args:
@@ -106,7 +109,8 @@ class HeldOut:
             return []
         examples = [row.answers[0] for row in rows]
         with evaluating(engine):
-            made = greedy_samples(engine.module.model, self._tokenizer, examples, self._max_length)
+            model, device = engine.module.model, engine.device
+            made = greedy_samples(model, self._tokenizer, examples, self._config.max_length, device)
         return [
             sample_line(self._tokenizer, step, row.answers[0].id, row.prompt, answer)
             for row, answer in zip(rows, made, strict=True)
@@ -116,25 +120,36 @@ class HeldOut:
         """What the manifest says of it, apart from figures; `trained` is what the run learns from."""
         return {"asked": self.evaluation.asked(), **self.data.facts(trained)}
 
-    def _sums(self, engine: Any, reference: LiveReference | None) -> Sums:
+    def _sums(self, engine: Any, reference: Reference | None) -> Sums:
         """The sums over this rank's rows."""
         parts = len(self.data.types) + 1
         sums = Sums.zero(parts)
-        for rows, counts in shares(self._ordered, self._batch, distributed.get_rank(), distributed.get_world_size()):
+        for micro in self._split(distributed.get_rank(), distributed.get_world_size()):
+            rows = [self.data.rows[place] for place in micro.rows]
             found = scored(engine, rows, self._tokenizer.pad_token_id or 0, reference)
-            if counts and self.data.paired:
+            if micro.counts and self.data.paired:
                 sums = sums.plus(pair_sums(found, len(rows), parts, self.evaluation.beta))
-            elif counts:
+            elif micro.counts:
                 sums = sums.plus(answer_sums(found, len(rows), parts))
         return sums
 
+    def _split(self, rank: int, world: int) -> list[MicroBatch]:
+        """A rank's batches, of as many tokens or rows as in training, for which there is memory."""
+        lengths = [row.tokens for row in self.data.rows]
+        at_once = max(1, self._config.batch_size // (world * self._config.accumulation))
+        return in_budget(lengths, world, self._config.micro_tokens or at_once * max(lengths))[rank]
 
-def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: LiveReference | None) -> Scored:
+
+def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Reference | None) -> Scored:
     """What policy and reference say of every response token of these rows; pairs' chosen answers come first."""
     sides = range(len(rows[0].answers))
     # Plain rows, one for each answer: what is measured owes nothing to how training saves work.
-    batch = on(collate([row.answers[side] for side in sides for row in rows], pad_id), engine.device)
-    scores = engine(batch, reference, kl=reference is not None, top=True)
+    batch = collate([row.answers[side] for side in sides for row in rows], pad_id)
+    paired = reference is not None
+    said = reference.of(batch, [row.pair for row in rows], engine.module, kl=True) if reference else Said()
+    batch = on(batch, engine.device)
+    scores = engine(batch, said.source, kl=paired, top=True)
+    their_logps = said.logps_or(scores)
     parts = [row.parts[side] for side in sides for row in rows]
     entries = zip(batch.answer.tolist(), batch.offset.tolist(), strict=True)
     return Scored(
@@ -142,8 +157,8 @@ def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Live
         part=torch.tensor([parts[answer][token] for answer, token in entries]),
         logps=scores.logps[batch.scored],
         best=(scores.top == batch.targets)[batch.scored],
-        reference=None if reference is None else scores.reference[batch.scored],
-        kl=None if reference is None else scores.kl[batch.scored],
+        reference=None if their_logps is None else their_logps[batch.scored],
+        kl=None if scores.kl is None else scores.kl[batch.scored],
     )
 
 

@@ -1,8 +1,8 @@
 """What can be done with a family of models: found out by trying, at the start of every run.
 
 Two things are taken for granted that a family may do differently: that logits are the last layer's product with the
-trunk's hidden states, and that a 4-D attention mask with positions of its own lets two answers share a prefix. Both are
-tried on a tiny batch and compared with the model's own logits on plain rows. What does not hold is not used.
+trunk's hidden states, and that two answers can share a row, by our attention or by a 4-D mask. Both are tried on a tiny
+batch and compared with the model's own logits on plain rows. What does not hold is not used.
 
 How much two ways of computing the same may differ depends on the precision, the depth and the weights. So the measure
 for shared prefixes is what a wrong layout does, one whose tails see each other.
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.failures import UserError
+from training.attention import shared
 from training.batches import Batch, collate, collate_pairs, on
 from training.scoring import Scorer, Scores
 from training.tokens import Example, PairExample
@@ -50,7 +51,7 @@ class Family(NamedTuple):
 
 
 def probe(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Family:
-    """Try a model, and set `scorer.plain` where only its own logits are right. All ranks call this.
+    """Try a model, and set `scorer.plain` and `scorer.masks` to what is right for it. All ranks call this.
 
     Args:
         score: what runs `scorer`: itself, or the engine that wraps it.
@@ -87,7 +88,12 @@ def _tried(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Fam
         scorer.plain = True
         why = found if isinstance(found, str) else "its logits are no product of its last hidden states"
         return Family(False, False, (f"full logits: {why}",))
-    why_not = _window(config, tokens) or _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype])
+    why_not = _window(config, tokens)
+    for masks in sorted({scorer.masks, True}) if why_not is None else ():
+        scorer.masks = masks
+        why_not = _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype])
+        if why_not is None:
+            break
     return Family(True, why_not is None, (f"no shared prefixes: {why_not}",) if why_not else ())
 
 
@@ -96,16 +102,17 @@ def _why_not_shared(
 ) -> str | None:
     """What is wrong with answers in one row, if something is."""
     pairs, others = _pairs(vocabulary), _pairs(vocabulary, other_chosen=True)
-    shared, changed = (on(collate_pairs(both, 0), device) for both in (pairs, others))
-    found = _attempt(score, shared)
+    batch, changed = (on(collate_pairs(both, 0), device) for both in (pairs, others))
+    assert batch.shared is not None
+    found = _attempt(score, batch)
     if isinstance(found, str):
         return found
-    sees_all = torch.ones_like(shared.attention_mask).tril()
-    wrong = (_entries(score, shared._replace(attention_mask=sees_all)) - expected).abs().mean()
+    one_branch = on(batch._replace(shared=shared(batch.shared.branches.clamp(max=0).cpu())), device)
+    wrong = (_entries(score, one_branch) - expected).abs().mean()
     rounding = 2 * torch.finfo(torch.float32).eps * expected.abs().max()
     if (found - expected).abs().mean() > share * wrong + rounding:
-        return "it does not follow positions and a 4-D attention mask"
-    if (found - _entries(score, changed))[shared.answer >= len(pairs)].abs().mean() > LEAK_OF_WRONG * wrong:
+        return "its attention follows neither ours nor a mask"
+    if (found - _entries(score, changed))[batch.answer >= len(pairs)].abs().mean() > LEAK_OF_WRONG * wrong:
         return "one answer leaks into the other"
     return None
 

@@ -1,4 +1,4 @@
-"""The held-out rows of a run as tokens, and which of them each rank looks at.
+"""The held-out rows of a run as tokens, and the parts of their answers.
 
 Every answer is scored whole, without the prompt and with EOS, whatever mask the run trains with. Where pairs have
 spans, each response token also has a part: outside all spans, or inside one of an error type.
@@ -7,26 +7,24 @@ spans, each response token also has a part: outside all spans, or inside one of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.contract import Source
-from pipeline.offsets import Offset, encode_response, span_weights
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
+from pipeline.records import QARecord, Reject
 from pipeline.shards import read_records
-from pipeline.spans import Span
-from pipeline.stages.annotate import annotate
+from training.configs import ModelConfig
+from training.encoding import Answer, Record, encoded, texts_of
 from training.examples import record_type, sorted_out
 from training.figures import OUTSIDE
-from training.nodes import ModelConfig
-from training.tokens import Example, PairExample, pair_example, sft_example
+from training.policies import POLICIES
+from training.tokens import Example, PairExample, pair_of, sft_of
+from training.truncation import fitted
 
 TYPES = 32
 """Error types with figures of their own at most, the most frequent ones; the others share one name."""
 OTHERS = "others"
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,15 @@ class HeldOutRow:
     parts: tuple[tuple[int, ...], ...]
 
     @property
+    def pair(self) -> PairExample:
+        """The answers of a pair."""
+        chosen, rejected = self.answers
+        return PairExample(chosen.id, chosen, rejected)
+
+    @property
     def tokens(self) -> int:
-        """The length of the longest answer with its prompt, which batches are padded to."""
-        return max(len(answer.input_ids) for answer in self.answers)
+        """What goes through the model: each answer with its prompt, padded to the longer one."""
+        return len(self.answers) * max(len(answer.input_ids) for answer in self.answers)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class HeldOutRows:
     def paired(self) -> bool:
         return len(self.rows[0].answers) == 2
 
+    @property
+    def pairs(self) -> list[PairExample]:
+        """The pairs, where they are pairs."""
+        return [row.pair for row in self.rows]
+
     def facts(self, trained: Sequence[Example | PairExample]) -> dict[str, Any]:
         """Counts that never change in the course of a run: rows, those of each error type, and those that were not
         really held out, for their prompt is among those of `trained`."""
@@ -82,88 +91,57 @@ class HeldOutRows:
 def held_out_rows(tokenizer: Any, source: Source, limit: int | None, config: ModelConfig) -> HeldOutRows:
     """The rows of a source, Q&A rows, broken answers or pairs, that a run is measured on.
 
-    Raises a data error where there are none, or where more are too long than `max_skipped` puts up with.
+    What is too long is cut or left out as in training. Raises a data error where there are no rows, or where more are
+    left out than `max_skipped` puts up with.
     """
-    record = record_type(source)
-    records = read_records(source.data, record, limit)
-    if record is QARecord:
-        made = [_answer(tokenizer, row, config) for row in records]
-        return HeldOutRows(*_sorted(made, config, source, ()))
-    pairs = [annotate(row) if isinstance(row, CorruptionRecord) else row for row in records]
-    types = error_types(pairs)
+    records = list(read_records(source.data, record_type(source), limit))
+    types = error_types(records)
     numbers = {name: number for number, name in enumerate(types, start=1)}
-    return HeldOutRows(*_sorted([_pair(tokenizer, row, numbers, config) for row in pairs], config, source, types))
+    rows, skipped = sorted_out([_row(tokenizer, record, numbers, config) for record in records], config, source)
+    return HeldOutRows(rows, types, skipped)
 
 
-def error_types(pairs: Sequence[PreferenceRecord]) -> list[str]:
-    """The error types of all spans by name; those that most pairs have where there are more than `TYPES`."""
-    found = Counter(name for pair in pairs for name in _types_of(pair))
+def error_types(records: Sequence[Record]) -> list[str]:
+    """The error types of all spans by name; those that most records have where there are more than `TYPES`."""
+    found = Counter(name for record in records for name in _types_of(record))
     if len(found) <= TYPES:
         return sorted(found)
     return [*sorted(name for name, _ in found.most_common(TYPES - 1)), OTHERS]
 
 
-def span_parts(offsets: Sequence[Offset], spans: Sequence[Span], length: int, numbers: Mapping[str, int]) -> list[int]:
-    """The part of every token of a response and, last, of its EOS; a token in several spans is in the first one's.
+def span_parts(answer: Answer, numbers: Mapping[str, int]) -> tuple[int, ...]:
+    """The part of every kept position of an answer; one in several spans is in the first one's.
 
     Args:
-        offsets: the characters of each token, as from `pipeline.offsets.encode_response`.
-        spans: of this response.
-        length: characters of the response.
+        answer: as tokens, with the positions that each span touches.
         numbers: the part of each error type; that of `OTHERS` is for types that are not there.
     """
-    parts = [OUTSIDE] * (len(offsets) + 1)
-    for span in reversed(spans):
-        inside = span_weights(offsets, [replace(span, weight=1.0)], length)
-        number = numbers.get(span.error_type) or numbers[OTHERS]
-        parts = [number if weight else part for weight, part in zip(inside, parts, strict=True)]
-    return parts
+    parts = [OUTSIDE] * len(answer.ids)
+    for span, positions in reversed(list(zip(answer.spans, answer.touched, strict=True))):
+        for position in positions:
+            parts[position] = numbers.get(span.error_type) or numbers[OTHERS]
+    return tuple(parts[: answer.kept])
 
 
-def shares(rows: Sequence[Row], size: int, rank: int, world: int) -> Iterator[tuple[Sequence[Row], bool]]:
-    """This rank's rows of each batch of `size` rows, and whether they count.
-
-    Under ZeRO-3 ranks must go through as many batches, so one that has no row left goes through another's.
-    """
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        mine = batch[rank::world]
-        yield mine or batch[:1], bool(mine)
+def _row(tokenizer: Any, record: Record, numbers: Mapping[str, int], config: ModelConfig) -> HeldOutRow | Reject:
+    row = encoded(tokenizer, record.id, record.prompt, texts_of(record))
+    fit = row if isinstance(row, Reject) else fitted(tokenizer, row, config.max_length, config.too_long)
+    if isinstance(fit, Reject):
+        return fit
+    made: Example | PairExample | Reject = (
+        sft_of(fit, "response", POLICIES["response"], config.seed)
+        if isinstance(record, QARecord)
+        else pair_of(fit, "response", config.seed)
+    )
+    if isinstance(made, Reject):
+        return made
+    answers = (made.chosen, made.rejected) if isinstance(made, PairExample) else (made,)
+    return HeldOutRow(record.prompt, answers, tuple(span_parts(answer, numbers) for answer in fit.answers.values()))
 
 
 def _prompt(example: Example) -> tuple[int, ...]:
     return example.input_ids[: example.response_start]
 
 
-def _types_of(pair: PreferenceRecord) -> set[str]:
-    return {span.error_type for span in (*pair.chosen_spans, *pair.rejected_spans)}
-
-
-def _answer(tokenizer: Any, row: QARecord, config: ModelConfig) -> HeldOutRow | Reject:
-    made = sft_example(tokenizer, row.id, row.prompt, row.response, config.max_length)
-    if isinstance(made, Reject):
-        return made
-    return HeldOutRow(row.prompt, (made,), ((OUTSIDE,) * (len(made.input_ids) - made.response_start),))
-
-
-def _pair(
-    tokenizer: Any, row: PreferenceRecord, numbers: Mapping[str, int], config: ModelConfig
-) -> HeldOutRow | Reject:
-    made = pair_example(tokenizer, row, "response", config.max_length, config.seed)
-    if isinstance(made, Reject):
-        return made
-    sides = ((made.chosen, row.chosen, row.chosen_spans), (made.rejected, row.rejected, row.rejected_spans))
-    parts = tuple(_parts(tokenizer, example, text, spans, numbers) for example, text, spans in sides)
-    return HeldOutRow(row.prompt, (made.chosen, made.rejected), parts)
-
-
-def _parts(
-    tokenizer: Any, example: Example, text: str, spans: Sequence[Span], numbers: Mapping[str, int]
-) -> tuple[int, ...]:
-    _, offsets = encode_response(tokenizer, text)
-    return tuple(span_parts(offsets, spans, len(text), numbers)[: len(example.input_ids) - example.response_start])
-
-
-def _sorted(made: list[Any], config: ModelConfig, source: Source, types: Sequence[str]) -> Any:
-    rows, skipped = sorted_out(made, config, source)
-    return rows, types, skipped
+def _types_of(record: Record) -> set[str]:
+    return {span.error_type for _, spans in texts_of(record).values() for span in spans}

@@ -13,8 +13,8 @@ from pipeline import cluster
 from pipeline.contract import Work
 from pipeline.failures import UserError
 from pipeline.store import draft, read_manifest
+from training.configs import ModelConfig
 from training.metrics_log import METRICS
-from training.nodes import ModelConfig
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -65,7 +65,7 @@ def _trainer(works: Sequence[Work], evaluation: Evaluation | None, callbacks: Se
         },
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=on_gpu,
             resources_per_worker={"CPU": config.resources.cpus, **({"GPU": config.resources.gpus} if on_gpu else {})},
         ),

@@ -17,7 +17,7 @@ import torch
 
 from pipeline.adapters import ADAPTER_WEIGHTS, ModelFiles
 from pipeline.failures import UserError
-from training.nodes import ALL_LINEAR, LoraConfig
+from training.configs import ALL_LINEAR, LoraConfig
 
 POLICY = "default"
 """The adapter in training, by the name with which peft saves it at the top of a directory."""

@@ -304,7 +304,8 @@ def metrics(result: PreferenceLoss, chosen: Side, rejected: Side) -> dict[str, f
 
     ``loss`` is what training descends on, rows' weights included; all others count every row once.
     ``rewards/accuracies`` is the share of pairs whose chosen reward is strictly the larger. ``logps/*`` and ``kl/*``
-    are the weighted sums that the loss saw: under a granular mask, over spans alone.
+    are the weighted sums that the loss saw: under a granular mask, over spans alone; of a batch without the positions
+    that cancel, over the others.
     """
     values = {
         "loss": result.losses,

@@ -48,7 +48,7 @@ class MetricsLog:
         _append(self.samples, samples)
         _append(self.path, [figures])
         for name, value in figures.items():
-            if name not in NOT_DRAWN:
+            if name not in NOT_DRAWN and not isinstance(value, str):
                 self.board.add_scalar(name, value, figures["step"])
 
     def close(self) -> None:

@@ -18,7 +18,9 @@ SAMPLE_TOKENS = 128
 """Tokens of a sample at most: enough to see how a model answers, few enough not to hold training up."""
 
 
-def greedy_samples(model: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> list[list[int]]:
+def greedy_samples(
+    model: Any, tokenizer: Any, examples: Sequence[Example], max_length: int, device: torch.device
+) -> list[list[int]]:
     """The most likely continuation of each prompt, up to EOS, all in one left-padded batch.
 
     Under ZeRO-3 all ranks call this: each holds a part of the model, which is in eval mode.
@@ -27,6 +29,7 @@ def greedy_samples(model: Any, tokenizer: Any, examples: Sequence[Example], max_
         model: a causal language model of transformers, or a peft model around one.
         examples: their prompts are continued.
         max_length: tokens of prompt and answer at most, as in training.
+        device: where the model runs; its weights may lie elsewhere.
 
     Returns:
         Token ids of each continuation, at most `SAMPLE_TOKENS`, EOS included where it was reached.
@@ -36,8 +39,8 @@ def greedy_samples(model: Any, tokenizer: Any, examples: Sequence[Example], max_
     prompts = [list(example.input_ids[: example.response_start]) for example in examples]
     longest = max(map(len, prompts))
     pad = tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=max(1, min(SAMPLE_TOKENS, max_length - longest)),

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training import lora
+from training import attention, lora
 from training.batches import Batch
 from training.head import HeadWeights, Predictions, predict
 from training.logps import position_kl, token_logps
+from training.short_form import short_kl
 
 
 class Scores(NamedTuple):
@@ -48,17 +49,17 @@ class LiveReference:
 
 @dataclass(frozen=True)
 class CachedHidden:
-    """The reference's hidden states at the N predictions, [N, D], and its head."""
+    """The reference's hidden states at the N predictions, [N, D], and its head; None where both models share one."""
 
     hidden: Tensor
-    head: HeadWeights
+    head: HeadWeights | None
 
 
 @dataclass(frozen=True)
 class ShortForm:
     """``e = W' p_r`` [N, D] and the entropy of p_r [N], in fp32: all that KL needs where both models share their head.
 
-    With z = W h and a head without bias and cap, sum_v p_r(v) z(v) is h e, and so KL = lse(W h) - h e - H(p_r).
+    KL = lse(W h) - h e - H(p_r): see `training.short_form`.
     """
 
     e: Tensor
@@ -105,6 +106,7 @@ class Scorer(nn.Module):
     Attributes:
         model: the Hugging Face or peft model.
         plain: whether the model's own logits are used, [R, T, V] of them. It is slow and large, and always right.
+        masks: whether shared rows are run with a 4-D mask, since the model's attention is none of ours.
     """
 
     def __init__(self, model: Any) -> None:
@@ -112,10 +114,15 @@ class Scorer(nn.Module):
         self.model = model
         self.plain = False
         base = _base(model)
+        self.masks = not attention.install(base)
         config = base.config.get_text_config()
         self.head = Head(base.get_output_embeddings(), config)
         # Cohere multiplies its logits, Granite divides them: hidden states can be scaled as well.
         self._scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+
+    def do_as(self, other: Scorer) -> None:
+        """Score as a model of the same family does, for which it was found out what it allows."""
+        self.plain, self.masks = other.plain, other.masks
 
     def forward(self, batch: Batch, reference: Reference | None = None, kl: bool = False, top: bool = False) -> Scores:
         """The scores of a batch; the gradient reaches this model alone, never the reference.
@@ -143,8 +150,7 @@ class Scorer(nn.Module):
         hidden = self.hidden(batch)
         found = self.head(hidden, batch.targets, theirs, top=top)
         if isinstance(reference, ShortForm) and kl:
-            crossed = hidden.to(found.lse.dtype).mul(reference.e).sum(1)
-            found = found._replace(kl=found.lse - crossed - reference.entropy)
+            found = found._replace(kl=short_kl(found.lse, hidden, reference.e, reference.entropy))
         if theirs is not None:
             their_logps = found.reference
         return Scores(found.logps, found.kl if kl else None, their_logps, found.top)
@@ -169,14 +175,19 @@ class Scorer(nn.Module):
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         """What a model is called with. Plain rows need no mask: no token sees the padding to its right."""
-        if batch.attention_mask.dim() == 2:
+        if batch.shared is None:
             return {"input_ids": batch.input_ids}
-        mask = batch.attention_mask
+        inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
+        if not self.masks:
+            # A 4-D mask is passed on as it is, where others would be made to fit the positions.
+            anything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
+            return inputs | {"attention_mask": anything, "shared_rows": batch.shared}
+        mask = attention.mask(batch.shared.branches)
         if self.model.config._attn_implementation == "eager":
             # There the mask is added to the scores.
             dtype = self.head.weight.dtype
             mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
-        return {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": batch.position_ids}
+        return inputs | {"attention_mask": mask}
 
     def _from_logits(self, batch: Batch, reference: Reference | None, kl: bool, top: bool) -> Scores:
         theirs = None

@@ -16,33 +16,47 @@ from pipeline.shards import read_records
 from pipeline.store import SCRATCH
 from training import lora
 from training.examples import record_type
-from training.nodes import TINY
+from training.fingerprints import TINY
 
 MERGED = "merged"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run loads: whole weights and a tokenizer (directories or hub names), and an adapter to go on training."""
+    """What a run loads: whole weights (a directory or a hub name), and an adapter to go on training.
+
+    `merged` says that the weights were made of an adapter and its base.
+    """
 
     model: str
-    tokenizer: str
     adapter: Path | None = None
+    merged: bool = False
+
+
+def tokenizer_of(work: Work) -> str:
+    """Where a run's tokenizer lies, a directory or a hub name. No weights are loaded or merged for it."""
+    if not work.all_sources("init"):
+        return _outside(work)
+    files = locate(work.source("init").root)
+    return str(files.adapter or files.weights)
 
 
 def prepare(work: Work) -> Start:
     """The start of a run. What has to be built first (the tiny model, a merge) is built by the first rank."""
     if not work.all_sources("init"):
-        init = work.config.init
-        built = str(_built(work, TINY, lambda draft: _build_tiny(work, draft))) if init == TINY else init
-        return Start(built, built)
+        return Start(_outside(work))
     files = locate(work.source("init").root)
     if files.adapter is None:
-        return Start(str(files.weights), str(files.weights))
+        return Start(str(files.weights))
     if work.config.lora is None:
-        merged = str(_built(work, MERGED, lambda draft: lora.merge(files, draft)))
-        return Start(merged, merged)
-    return Start(str(files.weights), str(files.adapter), files.adapter)
+        return Start(str(_built(work, MERGED, lambda draft: lora.merge(files, draft))), merged=True)
+    return Start(str(files.weights), files.adapter)
+
+
+def _outside(work: Work) -> str:
+    """An `init` that is no node: the tiny model, built from the run's own texts, or what it names."""
+    init: str = work.config.init
+    return str(_built(work, TINY, lambda draft: _build_tiny(work, draft))) if init == TINY else init
 
 
 def _built(work: Work, name: str, build: Callable[[Path], None]) -> Path:

@@ -1,8 +1,8 @@
 """From spans over characters to weights over tokens. Pure: no torch, nothing is ever searched for in token ids.
 
 The response is tokenised alone and the tokenizer's own character offsets say which tokens a span touches
-(`pipeline.offsets`). Weights are aligned with **unshifted** input ids (`training.logps.shift` alone shifts), zero on
-the prompt, and the last position of every example is EOS.
+(`pipeline.offsets`). Weights are aligned with **unshifted** input ids (`training.logps.shift` alone shifts) and zero on
+the prompt. The last position of an example is EOS, unless its answer was cut (`training.truncation`).
 """
 
 from __future__ import annotations
@@ -10,21 +10,35 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from pipeline.chat import Tokenizer, prompt_ids
-from pipeline.failures import UserError
+from pipeline.chat import Tokenizer
 from pipeline.offsets import Offset, encode_response, span_weights
 from pipeline.records import PreferenceRecord, Reject
 from pipeline.spans import Span
+from training.encoding import NO_OFFSETS, Row, encoded, texts_of
+from training.policies import POLICIES, Mask, PairPolicies, Side, TokenPolicy, policy_of, policy_weights
+from training.truncation import SPANS_CUT, TOO_LONG, TooLong, fitted
 
-Mask = Literal["response", "granular", "granular-one-sided", "random"]
-"""Which tokens of an answer carry weight; see `token_weights`."""
-Side = Literal["chosen", "rejected"]
+__all__ = [
+    "NO_OFFSETS",
+    "NO_WEIGHT",
+    "SPANS_CUT",
+    "TOO_LONG",
+    "Example",
+    "Mask",
+    "PairExample",
+    "Side",
+    "encode_response",
+    "flagged_side",
+    "pair_example",
+    "pair_of",
+    "sft_example",
+    "sft_of",
+    "span_weights",
+    "token_weights",
+]
 
-TOO_LONG = "too-long"
 NO_WEIGHT = "no-weight"
-NO_OFFSETS = "no-offsets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,7 @@ class Example:
     """One prompt with one response, as tokens.
 
     Attributes:
-        input_ids: prompt, response and EOS: T ids.
+        input_ids: prompt, response and EOS: T ids. A response that was cut has no EOS.
         weights: T weights, aligned with `input_ids` as they stand; zero before `response_start`.
         response_start: where the response begins; at least 1, since the first token of a sequence has no prediction.
         weight: the row's: what its loss is multiplied by.
@@ -46,7 +60,7 @@ class Example:
 
     def __post_init__(self) -> None:
         assert len(self.input_ids) == len(self.weights), "one weight per token"
-        assert 1 <= self.response_start < len(self.input_ids), "a response follows a prompt and holds at least EOS"
+        assert 1 <= self.response_start < len(self.input_ids), "a response follows a prompt and is not empty"
         assert not any(self.weights[: self.response_start]), "the prompt carries no weight"
 
 
@@ -77,122 +91,84 @@ def token_weights(
     - ``granular``: the tokens in spans.
     - ``granular-one-sided``: the tokens in spans, and EOS, on the `flagged` side; nothing on the other side, and
       nothing at all if the flagged side has no spans.
+    - ``outside``: 1 on every token that is in no span, EOS among them.
     - ``random``: the weights of ``granular`` on tokens drawn from the others (EOS among them) by
       ``(seed, record_id, side)``; tokens in spans are drawn only when the others run out.
+    - a `PairPolicies`: what it says for this side.
     """
-    if mask == "response":
-        return [1.0] * (len(offsets) + 1)
     granular = span_weights(offsets, spans, length)
-    if mask == "granular":
-        return granular
-    if mask == "random":
-        return _moved_elsewhere(granular, random.Random(f"{seed}:{record_id}:{side}"))
-    if side != flagged or not spans:
-        return [0.0] * len(granular)
-    return [*granular[:-1], max(granular[-1], 1.0)]
+    draw = _draw(seed, record_id, side)
+    return policy_weights(policy_of(mask, side, flagged), granular, marked=bool(spans), ends=True, draw=draw)
 
 
 def sft_example(
-    tokenizer: Tokenizer, record_id: str, prompt: str, response: str, max_length: int, weight: float = 1.0
+    tokenizer: Tokenizer,
+    record_id: str,
+    prompt: str,
+    response: str,
+    max_length: int,
+    weight: float = 1.0,
+    *,
+    too_long: TooLong = "reject",
 ) -> Example | Reject:
-    """A prompt and the answer to learn, every token of the answer and EOS weighing 1; skipped if too long."""
-    try:
-        prompt_tokens = prompt_ids(tokenizer, prompt)
-        ids, offsets = encode_response(tokenizer, response)
-    except UserError as error:
-        return _skipped_for(error, record_id)
-    weights = token_weights("response", offsets, (), len(response), side="chosen")
-    return _too_long(_example(tokenizer, record_id, prompt_tokens, ids, weights, weight), max_length)
+    """A prompt and the answer to learn, every token of the answer and EOS weighing 1; see `pair_example`."""
+    row = encoded(tokenizer, record_id, prompt, {"response": (response, ())}, weight)
+    fit = row if isinstance(row, Reject) else fitted(tokenizer, row, max_length, too_long)
+    return fit if isinstance(fit, Reject) else sft_of(fit, "response", POLICIES["response"], 0)
 
 
 def pair_example(
-    tokenizer: Tokenizer, record: PreferenceRecord, mask: Mask, max_length: int, seed: int
+    tokenizer: Tokenizer,
+    record: PreferenceRecord,
+    mask: Mask,
+    max_length: int,
+    seed: int,
+    *,
+    too_long: TooLong = "reject",
 ) -> PairExample | Reject:
     """A preference pair with the weights of a mask.
 
-    Reject if either side is longer than `max_length` tokens (a cut could remove the span), or if no token of either
-    side carries weight, since such a pair has no gradient.
+    Reject if either side is longer than `max_length` tokens and is not to be cut, or if no token of either side
+    carries weight, since such a pair has no gradient.
     """
-    try:
-        prompt = prompt_ids(tokenizer, record.prompt)
-        chosen = _side_example(tokenizer, record, prompt, "chosen", mask, seed)
-        rejected = _side_example(tokenizer, record, prompt, "rejected", mask, seed)
-    except UserError as error:
-        return _skipped_for(error, record.id)
-    for example in (chosen, rejected):
-        if isinstance(checked := _too_long(example, max_length), Reject):
-            return checked
+    row = encoded(tokenizer, record.id, record.prompt, texts_of(record), record.weight)
+    fit = row if isinstance(row, Reject) else fitted(tokenizer, row, max_length, too_long)
+    return fit if isinstance(fit, Reject) else pair_of(fit, mask, seed)
+
+
+def pair_of(row: Row, mask: Mask, seed: int) -> PairExample | Reject:
+    """The pair of a row that fits, with the weights of a mask, or a `Reject` if no token carries weight."""
+    flagged = flagged_side(row)
+    chosen = _example(row, "chosen", policy_of(mask, "chosen", flagged), seed)
+    rejected = _example(row, "rejected", policy_of(mask, "rejected", flagged), seed)
     if not any(chosen.weights) and not any(rejected.weights):
-        return Reject(record.id, NO_WEIGHT, f"mask {mask} selects no token of either answer")
-    return PairExample(record.id, chosen, rejected, record.weight)
+        name = "as given" if isinstance(mask, PairPolicies) else mask
+        return Reject(row.id, NO_WEIGHT, f"mask {name} selects no token of either answer")
+    return PairExample(row.id, chosen, rejected, row.weight)
 
 
-def flagged_side(record: PreferenceRecord) -> Side:
+def sft_of(row: Row, target: str, policy: TokenPolicy, seed: int) -> Example | Reject:
+    """One answer of a row that fits, with the weights of a policy, or a `Reject` if no token carries weight."""
+    example = _example(row, target, policy, seed)
+    return example if any(example.weights) else Reject(row.id, NO_WEIGHT, f"mask {policy.tokens} selects no token")
+
+
+def flagged_side(row: Row) -> Side:
     """The side that the one-sided mask trains on: the rejected one, unless only the chosen side has spans.
 
     A seed row with flag +1 marks the correct answer alone and arrives with chosen spans only.
     """
-    return "chosen" if record.chosen_spans and not record.rejected_spans else "rejected"
+    return "chosen" if row.answers["chosen"].spans and not row.answers["rejected"].spans else "rejected"
 
 
-def _side_example(
-    tokenizer: Tokenizer, record: PreferenceRecord, prompt: list[int], side: Side, mask: Mask, seed: int
-) -> Example:
-    chosen = side == "chosen"
-    response, spans = (record.chosen, record.chosen_spans) if chosen else (record.rejected, record.rejected_spans)
-    ids, offsets = encode_response(tokenizer, response)
-    weights = token_weights(
-        mask,
-        offsets,
-        spans,
-        len(response),
-        side=side,
-        flagged=flagged_side(record),
-        seed=seed,
-        record_id=record.id,
-    )
-    return _example(tokenizer, record.id, prompt, ids, weights, record.weight)
+def _example(row: Row, name: str, policy: TokenPolicy, seed: int) -> Example:
+    """Weights are those of the kept positions alone: what `random` draws is as much as spans have left, elsewhere."""
+    answer = row.answers[name]
+    draw = _draw(seed, row.id, name)
+    weights = policy_weights(policy, answer.span_weights(), marked=bool(answer.spans), ends=answer.ends, draw=draw)
+    start = len(row.prompt_ids)
+    return Example(row.id, (*row.prompt_ids, *answer.ids[: answer.kept]), (*[0.0] * start, *weights), start, row.weight)
 
 
-def _example(
-    tokenizer: Tokenizer,
-    record_id: str,
-    prompt: list[int],
-    response: list[int],
-    weights: list[float],
-    weight: float,
-) -> Example:
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            "config",
-            "the tokenizer has no EOS token, so a model could not learn where to stop.",
-            f"tokenizer {tokenizer.name_or_path}",
-            "Set eos_token in its tokenizer_config.json.",
-        )
-    input_ids = (*prompt, *response, int(tokenizer.eos_token_id))
-    return Example(record_id, input_ids, (*[0.0] * len(prompt), *weights), len(prompt), weight)
-
-
-def _too_long(example: Example, max_length: int) -> Example | Reject:
-    if len(example.input_ids) <= max_length:
-        return example
-    return Reject(example.id, TOO_LONG, f"{len(example.input_ids)} tokens, max_length is {max_length}")
-
-
-def _skipped_for(error: UserError, record_id: str) -> Reject:
-    """One record's text is the record's fault and is counted; a tokenizer's fault stops the run."""
-    if error.kind != "data":
-        raise error
-    return Reject(record_id, NO_OFFSETS, error.what)
-
-
-def _moved_elsewhere(granular: list[float], draw: random.Random) -> list[float]:
-    """The same weights in the same order on as many other positions, EOS among the candidates."""
-    inside = [i for i, weight in enumerate(granular) if weight > 0]
-    outside = [i for i, weight in enumerate(granular) if weight == 0]
-    drawn = draw.sample(outside, min(len(inside), len(outside)))
-    drawn += draw.sample(inside, len(inside) - len(drawn))
-    weights = [0.0] * len(granular)
-    for position, source in zip(sorted(drawn), inside, strict=True):
-        weights[position] = granular[source]
-    return weights
+def _draw(seed: int, record_id: str, side: str) -> random.Random:
+    return random.Random(f"{seed}:{record_id}:{side}")

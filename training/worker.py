@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,21 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora
+from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
+from training.configs import LoraConfig, ModelConfig, PreferenceConfig
 from training.evaluation import Evaluation, HeldOut, evaluation_of
-from training.examples import pair_examples, sft_examples
+from training.examples import prepare as prepare_rows
 from training.families import longest, probe
 from training.logps import weighted_sums
 from training.losses import metrics, preference_loss, sft, sides
 from training.metrics_log import MetricsLog
-from training.nodes import LoraConfig, ModelConfig, PreferenceConfig, SftConfig
-from training.scoring import LiveReference, Scorer
-from training.start import Start, prepare
+from training.micro_batches import MicroBatch, in_budget, in_parts, row_length
+from training.reference import Reference, Said
+from training.reference_making import Origin
+from training.start import Start, prepare, tokenizer_of
+from training.tally import Contribution, Tally, order_mark, refuse_bad_losses, refuse_bad_norm
 from training.tokens import Example, PairExample
 
 FAILURE = "failure.json"
@@ -55,47 +59,16 @@ def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
         if distributed.get_rank() == 0:
             held.enter_context(lease(work.directory.parent / f".{work.key}.training.lock"))
         distributed.barrier()
-        if not _agreed(read_manifest(work.directory) is not None):
+        if not ranks.agreed(read_manifest(work.directory) is not None, _device()):
             work.started = time.time()
             Run(work, evaluation).train()
         distributed.barrier()
-
-
-def _agreed(flag: bool) -> bool:
-    """The first rank's answer, on every rank."""
-    answer = torch.tensor(int(flag), device=_device())
-    distributed.broadcast(answer, src=0)
-    return bool(answer.item())
 
 
 def _device() -> torch.device:
     from ray.train.torch import get_device
 
     return get_device()
-
-
-@dataclass
-class Tally:
-    """Sums over one optimizer step on this rank: every figure times its rows, the rows, and tokens without padding."""
-
-    figures: dict[str, float]
-    rows: float = 0.0
-    tokens: float = 0.0
-
-    def add(self, figures: dict[str, float], rows: int, tokens: float) -> None:
-        for name, value in figures.items():
-            self.figures[name] = self.figures.get(name, 0.0) + value * rows
-        self.rows += rows
-        self.tokens += tokens
-
-    def reduced(self) -> tuple[dict[str, float], float]:
-        """Means over all rows of the step, and its tokens, over all ranks."""
-        names = sorted(self.figures)
-        figures = [self.figures[name] for name in names]
-        values = torch.tensor([*figures, self.rows, self.tokens], dtype=torch.float64, device=_device())
-        distributed.all_reduce(values)
-        *sums, rows, tokens = values.tolist()
-        return {name: total / rows for name, total in zip(names, sums, strict=True)}, tokens
 
 
 class Run:
@@ -109,23 +82,20 @@ class Run:
         self.rank = distributed.get_rank()
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
-        torch.manual_seed(self.config.seed)
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_of(work), trust_remote_code=False)
+        self.data = prepare_rows(self.tokenizer, work)
+        self.examples, self.skipped = self.data.examples, self.data.skipped
         start = prepare(work)
-        self.tokenizer = AutoTokenizer.from_pretrained(start.tokenizer, trust_remote_code=False)
-        self.examples, self.skipped = self._examples()
-        reference = self._load_reference(start)
-        model, self._keeper = engines.load_model(start.model, self.config, sharded=True)
-        if self.config.lora is not None:
-            model = self._adapted(model, start, self.config.lora)
-        self.engine = engines.initialize(model, self.config)
-        self.family = probe(self.engine, self.engine.module, longest(self.examples))
-        if reference is not None:
-            reference.plain = self.engine.module.plain
-        self.reference = LiveReference(reference) if reference is not None else self._own_reference()
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)
         self.held_out = HeldOut(wanted, self.tokenizer, self.config, len(self.order)) if wanted else None
+        self.reference, self.measure = self._reference(start)
+        # Now, so that dropout does not depend on whether the reference was run.
+        torch.manual_seed(self.config.seed)
+        model, self._keeper = self._load(start)
+        self.engine = engines.initialize(model, self.config)
+        self.family = probe(self.engine, self.engine.module, longest(self.examples))
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""
@@ -143,30 +113,25 @@ class Run:
         log.close()
         self._export(log)
 
-    def _examples(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        source = self.work.source("data")
-        if isinstance(self.config, PreferenceConfig):
-            return pair_examples(self.tokenizer, source, self.config)
-        assert isinstance(self.config, SftConfig)
-        return sft_examples(self.tokenizer, source, self.config)
-
-    def _load_reference(self, start: Start) -> Scorer | None:
-        """A frozen copy of the model that a preference run starts from, where its loss or its measure needs one.
-
-        A LoRA policy is its own reference.
-        """
+    def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
+        """What a preference run is held to, the model that it starts from, in training and where it is measured."""
         if not isinstance(self.config, PreferenceConfig):
-            return None
-        if not self.config.objective.reference and self.config.evaluate is None:
-            return None
-        if self.config.lora is not None:
-            return None
-        model, _ = engines.load_model(start.model, self.config, sharded=False)
-        return Scorer(model.to(_device()).eval().requires_grad_(False))
+            return None, None
+        rows = (self.work.source("data"), self.config.limit)
+        origin = Origin(self.work, rows, start, self.tokenizer, _device(), partial(self._load, start))
+        needs = self.config.objective
+        held_to = reference.prepare(origin, self.examples, kl=needs.kl) if needs.reference else None
+        if self.held_out is None or not self.held_out.data.paired:
+            return held_to, None
+        measured = replace(origin, rows=self.held_out.evaluation.rows)
+        return held_to, reference.for_measuring(measured, self.held_out.data.pairs, held_to)
 
-    def _own_reference(self) -> LiveReference | None:
-        adapts = isinstance(self.config, PreferenceConfig) and self.config.lora is not None
-        return LiveReference(self.engine.module) if adapts else None
+    def _load(self, start: Start) -> tuple[Any, Any]:
+        """The model as it starts, and what must be kept for as long as it is loaded."""
+        model, keeper = engines.load_model(start.model, self.config, sharded=True)
+        if self.config.gradient_checkpointing:
+            engines.checkpoint_layers(model)
+        return model if self.config.lora is None else self._adapted(model, start, self.config.lora), keeper
 
     def _adapted(self, model: Any, start: Start, config: LoraConfig) -> Any:
         """The model with a new adapter, or with the one that the run goes on training."""
@@ -182,33 +147,46 @@ class Run:
         """One optimizer step over this rank's rows of the batch."""
         started = time.perf_counter()
         rows = [self.examples[index] for index in self.order[step]]
+        where = f"node {self.work.name}, step {step + 1}"
         rate = learning_rate(self.config, step, len(self.order))
         engines.set_learning_rate(self.engine, rate)
-        tally = Tally({})
-        mine = rows[self.rank :: self.world]
-        for part in range(self.config.accumulation):
-            loss, figures, tokens = self._loss(mine[part :: self.config.accumulation], rows)
-            tally.add(figures, len(mine[part :: self.config.accumulation]), tokens)
-            self.engine.backward(loss)
-            self.engine.step()
-        figures, tokens = tally.reduced()
-        _refuse_nonfinite(figures["loss"], step, rows, self.work.name)
-        norm = self.engine.get_global_grad_norm()
+        tally = Tally(len(rows), self.engine.device)
+        parts = self._split(rows)
+        for number, part in enumerate(parts):
+            found = self._loss([rows[place] for place in part.rows], rows)
+            if part.counts:
+                tally.add(part.rows, found)
+            # DeepSpeed averages over ranks what is to be added up.
+            loss = found.loss * (self.world if part.counts else 0)
+            engines.backward(self.engine, loss, last=number == len(parts) - 1)
+        figures, losses, tokens = tally.reduced()
+        refuse_bad_losses(losses, rows, where)
+        norm = engines.step(self.engine, self.config)
+        refuse_bad_norm(norm, rows, where)
         return {
             "step": step + 1,
             "total": len(self.order),
             **figures,
             "learning_rate": rate,
-            **({} if norm is None else {"grad_norm": float(norm)}),
-            "tokens": int(tokens),
+            "grad_norm": norm,
+            "tokens": tokens,
+            "rows": order_mark(rows),
+            **({} if self.config.min_workers is None else {"workers": self.world}),
             "seconds": round(time.perf_counter() - started, 4),
         }
+
+    def _split(self, rows: Sequence[Any]) -> list[MicroBatch]:
+        """This rank's micro-batches of a step."""
+        if self.config.micro_tokens is None:
+            return in_parts(len(rows), self.world, self.config.accumulation)[self.rank]
+        lengths = [row_length(row, self.family.shared) for row in rows]
+        return in_budget(lengths, self.world, self.config.micro_tokens)[self.rank]
 
     def _evaluated(self, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Figures on held-out rows, and samples, where they are due: for the log, and for a sweep that looks on."""
         if self.held_out is None or step not in self.held_out.due:
             return {}, []
-        found = self.held_out.figures(self.engine, self.reference)
+        found = self.held_out.figures(self.engine, self.measure)
         figures = {"step": step, "total": len(self.order), **found}
         if self.tuned:
             from ray.train import report
@@ -216,41 +194,40 @@ class Run:
             report({**figures, "evaluation": self.held_out.due[step]})
         return figures, self.held_out.samples(self.engine, step)
 
-    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> tuple[Tensor, dict[str, float], float]:
+    def _loss(self, mine: Sequence[Any], rows: Sequence[Any]) -> Contribution:
+        """What a micro-batch adds to the loss of the step's rows."""
         if isinstance(self.config, PreferenceConfig):
             return self._preference_loss(mine, rows, self.config)
         return self._sft_loss(mine, rows)
 
-    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> tuple[Tensor, dict[str, float], float]:
-        """The token mean over the whole batch of all ranks, exact without communication.
-
-        DeepSpeed averages gradients over ranks and micro-batches, so this rank's sum is scaled up by their number.
-        """
+    def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Contribution:
+        """The token mean over the whole batch of all ranks, exact without communication."""
         batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
         sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
-        total = sft(sums, self._row_weights(mine)).sum()
-        mean = total / sum(sum(example.weights) for example in rows)
-        figure = float(mean.detach()) * len(rows) / len(mine)
-        loss = mean * self.world * self.config.accumulation
-        return loss, {"loss": figure}, batch.tokens
+        losses = sft(sums, self._row_weights(mine))
+        loss = losses.sum() / sum(sum(example.weights) for example in rows)
+        figure = float(loss.detach()) * len(rows) / len(mine)
+        return Contribution(loss, losses, {"loss": figure}, batch.tokens)
 
     def _preference_loss(
         self, mine: Sequence[PairExample], rows: Sequence[PairExample], config: PreferenceConfig
-    ) -> tuple[Tensor, dict[str, float], float]:
+    ) -> Contribution:
         """The mean over the pairs of all ranks.
 
         Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
         """
         needs, pad = config.objective, self.tokenizer.pad_token_id or 0
-        batch = on(collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels), self.engine.device)
-        scores = self.engine(batch, self.reference if needs.reference else None, kl=needs.kl)
-        chosen, rejected = sides(batch, len(mine), scores.logps, scores.reference, scores.kl)
+        batch = collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels)
+        said = self.reference.of(batch, mine, self.engine.module, kl=needs.kl) if self.reference else Said()
+        batch = on(batch, self.engine.device)
+        scores = self.engine(batch, said.source, kl=needs.kl)
+        chosen, rejected = sides(batch, len(mine), scores.logps, said.logps_or(scores), scores.kl)
         result = preference_loss(
             config.loss, chosen, rejected, **config.parameters, row_weights=self._row_weights(mine)
         )
-        loss = result.losses.sum() / len(rows) * self.world * self.config.accumulation
-        return loss, metrics(result, chosen, rejected), batch.tokens
+        loss = result.losses.sum() / len(rows)
+        return Contribution(loss, result.losses, metrics(result, chosen, rejected), batch.tokens)
 
     def _row_weights(self, rows: Sequence[Example | PairExample]) -> Tensor:
         """[B], what each row's loss is multiplied by."""
@@ -273,14 +250,21 @@ class Run:
                 "world_size": self.world,
                 **log.totals(),
                 **self._model_facts(),
+                **self.data.facts,
                 **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
             },
         )
 
+    def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
+        assert self.held_out is not None
+        held_to = {} if self.measure is None else self.measure.facts
+        return {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
+
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
+        held_to = {} if self.reference is None else self.reference.facts
         adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
-        return {**self.family.facts(), **adapter}
+        return {**self.family.facts(), **held_to, **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
@@ -295,10 +279,3 @@ def learning_rate(config: ModelConfig, step: int, steps: int) -> float:
         "constant": lambda share: 1.0,
     }
     return config.learning_rate * factors[config.schedule](share)
-
-
-def _refuse_nonfinite(loss: float, step: int, rows: Sequence[Any], name: str) -> None:
-    if not math.isfinite(loss):
-        ids = ", ".join(row.id for row in rows)
-        hint = "Lower learning_rate, or look at those rows."
-        raise UserError("run", f"the loss is {loss} at step {step + 1}, on rows {ids}.", f"node {name}", hint)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eval.nodes import CompareConfig
 from eval.report.evidence import Evidence, evidence_of
@@ -58,13 +59,24 @@ def arm_of(evidence: Evidence, config: CompareConfig) -> ArmInput:
         family=_family(model),
         kind=_kind(node, model, config),
         loss=model.config.get("loss"),
-        mask=model.config.get("mask"),
+        mask=mask_name(model.config.get("mask")),
         seed=model.config["seed"],
         learning_rate=model.config.get("learning_rate"),
         train_seconds=model.facts.get("train_seconds"),
         train_tokens=model.facts.get("train_tokens"),
         scores=[score for scores in evidence.scores.values() for score in scores],
     )
+
+
+def mask_name(mask: Any) -> str | None:
+    """What a model's mask is called: its name, or its policies in words, `chosen none, rejected spans x 2 with EOS`."""
+    if not isinstance(mask, dict):
+        return mask if mask is None else str(mask)
+    if "tokens" not in mask:
+        return ", ".join(f"{side} {mask_name(policy)}" for side, policy in mask.items())
+    end = f" {'with' if mask['eos'] else 'without'} EOS" if "eos" in mask else ""
+    scale = f" x {mask['scale']:g}" if "scale" in mask else ""
+    return f"{mask['tokens']}{scale}{end}"
 
 
 def _kind(node: str, model: Manifest, config: CompareConfig) -> Kind:

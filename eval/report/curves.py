@@ -18,7 +18,7 @@ POINTS = 160
 DIGITS = 4
 ORDER = ("loss", "rewards/margins", "rewards/accuracies", "rewards/chosen", "rewards/rejected", "kl/chosen",
          "kl/rejected", "logps/chosen", "logps/rejected", "learning_rate", "grad_norm", "nll", "exact")  # fmt: skip
-NOT_DRAWN = frozenset({"step", "total", "tokens", "seconds", "evaluation_seconds"})
+NOT_DRAWN = frozenset({"step", "total", "tokens", "workers", "seconds", "evaluation_seconds", "rows"})
 STAGES = {"sft": "Supervised", "preference": "Preference"}
 EVALUATED = "eval/"
 BY_TYPE = re.compile(

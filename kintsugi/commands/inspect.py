@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,8 +16,11 @@ from rich.progress import Progress
 from kintsugi.commands.options import RUNS, STORE, Force, Runs, StoreRoot
 from kintsugi.commands.rows import Pager, Reference
 from kintsugi.outputs import refuse_to_replace
-from kintsugi.references import Dataset, find_dataset, rejects_of
+from kintsugi.references import Dataset, find_artifact, find_dataset, rejects_of
 from pipeline.failures import UserError
+
+if TYPE_CHECKING:
+    from kintsugi.inspection import Sheet
 
 SUFFIXES = (".json", ".md")
 
@@ -39,23 +42,36 @@ def inspect(
 ) -> None:
     """Look at broken answers or pairs: types, levels, lengths; what recognisers find in them, and false alarms.
 
-    The recognisers also look at good answers, as they are and rewritten so that they mean the same.
+    The recognisers also look at good answers, as they are and rewritten so that they mean the same. Of a trained model:
+    what became of its rows and their spans, and which tokens carried weight.
     """
-    from kintsugi.inspection import markdown, terminal
+    from kintsugi.inspection import drawn, written
     from pipeline.store import write_text
 
     files = output or []
     for path in files:
         _check(path, force)
-    found = find_dataset(dataset, store, runs)
-    report = _report(found, sample)
+    report, sheets = _looked_at(dataset, sample, store, runs)
     console = Pager(highlight=False, soft_wrap=not sys.stdout.isatty())
-    for part in terminal(report):
+    for part in drawn(sheets):
         console.print(part)
     for path in files:
         as_json = path.suffix == ".json"
-        write_text(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n" if as_json else markdown(report))
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n" if as_json else written(dataset, sheets)
+        write_text(path, text)
         Console(highlight=False, soft_wrap=True).print(f"\nWritten: {escape(str(path))}")
+
+
+def _looked_at(reference: str, sample: int, store: Path, runs: Path) -> tuple[Any, list[Sheet]]:
+    """What is found, as plain values and as tables."""
+    from kintsugi.audited import audit_sheets
+    from kintsugi.inspection import sheets
+
+    artifact = None if Path(reference).is_file() else find_artifact(reference, store, runs)
+    if artifact is not None and artifact.manifest.product == "models":
+        return artifact.manifest.facts.get("audit"), audit_sheets(artifact.manifest, reference)
+    report = _report(find_dataset(reference, store, runs), sample)
+    return report, sheets(report)
 
 
 def _check(path: Path, force: bool) -> None:

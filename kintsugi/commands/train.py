@@ -20,7 +20,7 @@ from kintsugi.references import find_model, usable_rows
 from pipeline.adapters import ADAPTER_CONFIG, write_adapter_config
 from pipeline.failures import UserError
 from pipeline.store import MANIFEST, Store, describe_files, read_manifest, write_json
-from training.nodes import PreferenceConfig, SftConfig
+from training.configs import PreferenceConfig, SftConfig
 from training.objectives import OBJECTIVES
 
 LOSSES = ("sft", *OBJECTIVES)
@@ -28,7 +28,7 @@ LEARNING_RATES = {"sft": 2e-5, "preference": 1e-6}
 """TRL's defaults for SFTConfig and DPOConfig: a place to start for models of billions of parameters."""
 LORA_FACTOR = 10
 """Adapters want a rate about ten times as large (Schulman et al. 2025, "LoRA Without Regret")."""
-PREFERENCE_ONLY = ("mask", "beta", "alpha", "label_smoothing", "gamma", "sft_weight")
+PREFERENCE_ONLY = ("beta", "alpha", "label_smoothing", "gamma", "sft_weight")
 
 FLAGS = {
     "init": "MODEL",
@@ -36,8 +36,11 @@ FLAGS = {
     "learning_rate": "--lr",
     "resources": "--gpus",
     "evaluate": "--evaluate",
-    **{name: f"--{name.replace('_', '-')}" for name in (*PREFERENCE_ONLY, "target", "epochs", "batch_size")},
-    **{name: f"--{name.replace('_', '-')}" for name in ("max_length", "limit", "workers", "zero", "dtype", "lora")},
+    **{name: f"--{name.replace('_', '-')}" for name in (*PREFERENCE_ONLY, "mask", "target", "epochs", "batch_size")},
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in ("max_length", "too_long", "limit", "workers", "zero", "dtype", "lora")
+    },
 }
 """The options of the training node's fields."""
 OPTIONS = {
@@ -48,7 +51,8 @@ OPTIONS = {
     ("held_out", "from"): "--evaluate",
 }
 
-MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, random."
+MASKS = "Which tokens carry weight: response, granular (those in spans), granular-one-sided, outside, random."
+TOO_LONG = "What becomes of a row that is too long: reject, or cut (its spans are kept where they can be)."
 RATE_DEFAULT = "2e-5 for sft, 1e-6 else; ten times that with --lora"
 
 Model = Annotated[
@@ -85,6 +89,7 @@ Rate = Annotated[float | None, setting(SftConfig, "learning_rate", FLAGS["learni
 Epochs = Annotated[float | None, setting(SftConfig, "epochs", FLAGS["epochs"])]
 BatchSize = Annotated[int | None, setting(SftConfig, "batch_size", FLAGS["batch_size"], default="16 for sft, 8 else")]
 MaxLength = Annotated[int | None, setting(SftConfig, "max_length", FLAGS["max_length"])]
+TooLong = Annotated[str | None, setting(SftConfig, "too_long", "--too-long", help=TOO_LONG)]
 Limit = Annotated[int | None, setting(SftConfig, "limit", FLAGS["limit"])]
 Lora = Annotated[bool, typer.Option("--lora", help="Train an adapter instead of all weights.")]
 LoraRank = Annotated[int | None, typer.Option("--lora-rank", help="Rank of the adapter; implies --lora.")]
@@ -109,6 +114,7 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
+    too_long: TooLong = None,
     limit: Limit = None,
     evaluate: HeldOut = None,
     evaluate_every: Every = None,
@@ -133,7 +139,7 @@ def train(
         **{"mask": mask, "target": target, "beta": beta, "alpha": alpha, "label_smoothing": label_smoothing},
         **{"gamma": gamma, "sft_weight": sft_weight, "learning_rate": learning_rate},
         **{"epochs": epochs, "batch_size": batch_size, "max_length": max_length, "limit": limit, "lora": adapter},
-        **{"workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
+        **{"too_long": too_long, "workers": workers, "zero": zero, "dtype": dtype, "resources": resources(gpus)},
         "evaluate": _measured(evaluate, evaluate_every),
     }
     init = find_model(model, store, runs)
@@ -145,8 +151,7 @@ def train(
         "model": {**_training(loss, pairs, fields), "init": "start" if start else init, "data": "rows"},
     }
     graph = inline("train", output.name if output else pairs.stem, nodes, OPTIONS, seed)
-    if mask not in (None, "response"):
-        _refuse_without_spans(pairs, str(mask))
+    _refuse_without_spans(pairs, mask)
     _train(graph, output, store, runs, force)
 
 
@@ -187,8 +192,10 @@ def _good_answer(rows: Path) -> str:
     return "response" if first is None or isinstance(first, QARecord) else "chosen"
 
 
-def _refuse_without_spans(rows: Path, mask: str) -> None:
+def _refuse_without_spans(rows: Path, mask: str | None) -> None:
     """A mask that selects tokens by spans needs some: told now, before anything is trained."""
+    if mask in (None, "response"):
+        return
     for row in usable_rows(rows):
         if getattr(row, "chosen_spans", ()) or getattr(row, "rejected_spans", ()):
             return

@@ -12,7 +12,7 @@ from kintsugi.sweep.config import VALIDATION, Dimension, Sweep
 from kintsugi.sweep.space import Setting, drawn, grid
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
-from training.nodes import PreferenceConfig
+from training.configs import PreferenceConfig
 from training.objectives import parameters
 
 HELD_OUT = {VALIDATION, "test"}

@@ -14,8 +14,8 @@ from kintsugi.sweep.plan import Plan, Planned, data_node
 from pipeline import cluster
 from pipeline.contract import Source, Work
 from pipeline.store import Store, read_manifest, remove_abandoned
+from training.configs import ModelConfig
 from training.evaluation import Evaluation
-from training.nodes import ModelConfig
 
 ENVIRONMENT = {
     # Our own ledger, page and event files take the place of Tune's loggers.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import ModuleType
 from typing import Any
 
 from pipeline.failures import UserError
@@ -18,6 +21,8 @@ from pipeline.store import content_key, file_hash
 SPLIT = "train"
 BATCH_ROWS = 256
 OFFLINE = "HF_HUB_OFFLINE"
+ANSWER_SECONDS = 5.0
+"""How long the Hub may take to answer at all. Its own client goes on trying for 24 s where there is no network."""
 PATIENCE = "With a network it is fetched once and then kept. Without one, give the path of a folder with its files."
 
 
@@ -30,9 +35,7 @@ def hub_origin(name: str, config: str | None = None, split: str | None = None, r
 
 
 def _rows(given: dict[str, Any], split: str, where: str) -> Iterator[Parsed | Reject]:
-    with _explained(where):
-        import datasets
-
+    with _library(given["path"], where) as datasets:
         datasets.disable_progress_bars()
         found = datasets.load_dataset(**given, split=split)
     if "+" in split or "[" in split:
@@ -46,9 +49,7 @@ def _fingerprint(given: dict[str, Any], where: str) -> str:
     if directory.is_dir():
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         return content_key([[path.relative_to(directory).as_posix(), file_hash(path)] for path in files])
-    with _explained(where):
-        import datasets
-
+    with _library(given["path"], where) as datasets:
         builder = datasets.load_dataset_builder(**given)
     of_split = builder.config.data_files or {}
     origins = {split: [list(map(str, pair)) for pair in of_split[split].origin_metadata] for split in of_split}
@@ -56,12 +57,15 @@ def _fingerprint(given: dict[str, Any], where: str) -> str:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """What `datasets` raises, as something to act on."""
+def _library(path: str, where: str) -> Iterator[ModuleType]:
+    """`datasets`, with what it raises as something to act on. Where the Hub is silent only its cache is looked into."""
+    import datasets
     from datasets.exceptions import DatasetsError
 
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or not (Path(path).is_dir() or _hub_answers())
     try:
-        yield
+        yield datasets
     except ConnectionError as error:
         offline = os.environ.get(OFFLINE, "0").lower() not in ("", "0", "false", "no")
         cause = f"{OFFLINE} is set and it is not in the cache" if offline else "there is no network to the Hub"
@@ -70,3 +74,28 @@ def _explained(where: str) -> Iterator[None]:
         said = " ".join(str(error).split())[:400].rstrip(".")
         hint = "hub_config, hub_split and hub_revision choose; a private one needs HF_TOKEN in the environment."
         raise UserError("data", f"the data set cannot be read: {said}.", where, hint) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _hub_answers() -> bool:
+    """Whether anybody is there, whatever they say: in a thread, since looking up a name knows no time limit."""
+    said: SimpleQueue[bool] = SimpleQueue()
+    threading.Thread(target=lambda: said.put(_is_answered()), daemon=True).start()
+    try:
+        return said.get(timeout=ANSWER_SECONDS)
+    except Empty:
+        return False
+
+
+def _is_answered() -> bool:
+    import requests
+    from huggingface_hub import constants
+
+    try:
+        requests.head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+    except requests.exceptions.SSLError:  # an answer, on which the library knows more to say
+        return True
+    except requests.RequestException:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kills import hold_a_save
 from ray_head import RAY, Head, ray_head, worker_node
-from small_run import ROOT, SMALL, Finished
+from small_run import ROOT, SMALL, Finished, run_experiment
 
 from pipeline.cluster import GPU_LOCK
 from pipeline.store import DRAFTS, LEASES, file_hash
@@ -71,9 +74,11 @@ def project(small: Finished, tmp_path: Path) -> Project:
     return made
 
 
-def submit(head: Head, project: Project, *options: str, **environment: str) -> subprocess.Popen[str]:
+def submit(
+    head: Head, project: Project, *options: str, file: str = "small.yaml", **environment: str
+) -> subprocess.Popen[str]:
     """`kintsugi submit` from the project's folder."""
-    command = [sys.executable, "-m", "kintsugi", "submit", "small.yaml", "--address", head.address, *options]
+    command = [sys.executable, "-m", "kintsugi", "submit", file, "--address", head.address, *options]
     return subprocess.Popen(
         command,
         cwd=project.folder,
@@ -238,3 +243,47 @@ def test_training_and_generation_on_two_nodes_give_the_same_bytes(project: Proje
     for node in ("reference", "corrupted", "mended/dpo-granular"):
         weights = "model.safetensors"
         assert file_hash(project.directory(node) / weights) == file_hash(project.small.directory(node) / weights)
+
+
+ELASTIC = """
+name: elastic
+nodes:
+  qa: {kind: source, from: builtin, rows: 160, splits: {test: 40}}
+  model:
+    kind: sft
+    init: tiny
+    data: qa.train
+    limit: 80
+    batch_size: 4
+    learning_rate: 1e-3
+    zero: 3
+    checkpoint_every: 5
+    min_workers: 1
+"""
+
+
+@pytest.mark.extensive
+def test_a_run_that_loses_a_node_goes_on_with_the_worker_that_is_left(project: Project) -> None:
+    """The node is lost while a checkpoint is half written; before it and after it rows and losses are the same."""
+    (project.folder / "elastic.yaml").write_text(ELASTIC)
+    expected = run_experiment(project.folder / "elastic.yaml")
+    directory = project.store / expected.directory("model").relative_to(expected.store.root)
+    with ray_head(cpus=1) as head:
+        with worker_node(head, cpus=1):
+            going = submit(head, project, "--store", str(project.store), file="elastic.yaml")
+            wait_until((directory / ".work" / "checkpoint.json").exists, going)
+            assert hold_a_save(directory, 5, lambda: going.poll() is None)
+        output = ended(going, code=0, patience=400)
+    assert "elastic-1 succeeded" in output
+
+    def lines(place: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+
+    found, whole = lines(directory), lines(expected.directory("model"))
+    workers = [line["workers"] for line in found]
+    assert sorted(workers, reverse=True) == workers
+    assert set(workers) == {1, 2}
+    assert workers.count(2) % 5 == 0
+    assert [line["rows"] for line in found] == [line["rows"] for line in whole]
+    assert [line["loss"] for line in found] == pytest.approx([line["loss"] for line in whole], rel=1e-5)
+    assert json.loads((directory / "manifest.json").read_text())["facts"]["world_size"] == 1

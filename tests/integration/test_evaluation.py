@@ -98,7 +98,9 @@ def test_weights_are_bit_for_bit_those_of_a_run_that_was_not_measured(
 def test_every_arm_starts_at_the_same_figures_and_moves(evaluated: Finished) -> None:
     first, second = (measured(evaluated, node) for node in ARMS)
     assert list(first) == list(second) == [0, 2, 4, 6]
-    assert first[0] == pytest.approx(second[0], abs=1e-5)
+    # Where every reward is zero, rounding decides whose is the larger.
+    starts = [{name: value for name, value in arm[0].items() if "accuracies" not in name} for arm in (first, second)]
+    assert starts[0] == pytest.approx(starts[1], abs=1e-5)
     for figures in (first[0], second[0]):
         assert figures["eval/loss"] == pytest.approx(math.log(2), abs=1e-6)
         assert figures["eval/rewards/margins"] == pytest.approx(0, abs=1e-6)

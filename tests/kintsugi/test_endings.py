@@ -86,21 +86,22 @@ try:
     time.sleep(60)
 except KeyboardInterrupt:
     print("stopping", flush=True)
-    time.sleep(1)
+    input()
     print("stopped", flush=True)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_pressing_ctrl_c_again_does_not_break_the_stopping(number):
-    process = subprocess.Popen([sys.executable, "-c", PRESSED], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", PRESSED], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert process.stdout.readline() == "stopping\n"
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    assert process.communicate(timeout=30) == ("stopped\n", None)
+    assert process.communicate("go on\n", timeout=30) == ("stopped\n", None)
     assert process.returncode == 0
 
 

@@ -62,6 +62,49 @@ def test_an_arm_may_override_what_the_node_says(tmp_path):
     assert rates == [1e-4, 2.0]
 
 
+def test_policies_in_a_matrix_give_readable_names(tmp_path):
+    policies = "{chosen: {tokens: spans, eos: false}, rejected: {tokens: spans, scale: 0.5, eos: true}}"
+    masks = f"[granular, {{chosen: none, rejected: spans}}, {policies}]"
+    text = SMALL.replace("mask: [response, random]", f"mask: {masks}").replace("loss: [dpo, tdpo2]", "loss: [dpo]")
+    assert [name for name in graph(tmp_path, text).nodes if name.startswith("mended/")] == [
+        "mended/dpo-granular",
+        "mended/dpo-mask-chosen-none-rejected-spans",
+        "mended/dpo-mask-chosen-tokens-spans-no-eos-rejected-tokens-spans-scale0.5-eos",
+    ]
+
+
+def test_masks_that_mean_one_thing_have_one_key(tmp_path):
+    text = SMALL.replace("mask: [response, random]", "mask: [granular, {chosen: spans, rejected: {tokens: spans}}]")
+    keys = [node.key for node in graph(tmp_path, text).nodes.values() if node.origin == "mended"]
+    assert len(keys) == 4
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "what"),
+    [
+        ("mask: granulr", "mask", "'granular-one-sided'"),
+        ("mask: {chosen: spams, rejected: none}", "mask.chosen.tokens", "'spans'"),
+        ("mask: {chosen: {tokns: spans}, rejected: none}", "mask.chosen.tokns", "unknown key 'tokns'"),
+        ("mask: {chosen: spans}", "mask.rejected", "the key 'rejected' is missing"),
+        ("mask: {chosen: none, rejected: none}", "mask", "nothing to train on"),
+        ("mask: {chosen: {tokens: none, scale: 2}, rejected: spans}", "mask.chosen", "mean nothing"),
+        ("mask: {chosen: {tokens: spans, scale: -1}, rejected: spans}", "mask.chosen.scale", "greater than 0"),
+        ("too_long: cutt", "too_long", "'cut'"),
+        ("too_long: {keep: middle}", "too_long.keep", "'start'"),
+        ("too_long: {min: 3}", "too_long.min", "unknown key"),
+        ("too_long: {min_prompt: 512}", "too_long", "leaves no room"),
+        ("max_lost_spans: 2", "max_lost_spans", "less than or equal to 1"),
+    ],
+)
+def test_masks_and_truncation_that_are_none_are_told_with_their_key(tmp_path, said, key, what):
+    text = SMALL.replace("matrix: {loss: [dpo, tdpo2], mask: [response, random]}", said)
+    with pytest.raises(UserError) as caught:
+        graph(tmp_path, text)
+    assert caught.value.where.endswith(f"nodes.mended.{key}")
+    assert what in caught.value.what
+
+
 def test_generate_and_score_are_multiplied_and_keep_the_models_name(tmp_path):
     nodes = graph(tmp_path).nodes
     labels = ["reference", *(f"mended/{arm}" for arm in ARMS)]

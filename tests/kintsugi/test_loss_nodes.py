@@ -11,7 +11,7 @@ import yaml
 from kintsugi.experiment import load
 from kintsugi.graph import Graph, build
 from pipeline.failures import UserError
-from training.nodes import PreferenceConfig
+from training.configs import PreferenceConfig
 from training.objectives import OBJECTIVES, Loss
 
 ARM = {"kind": "preference", "init": "base", "data": "pairs", "learning_rate": 1e-4}

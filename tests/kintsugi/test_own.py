@@ -37,7 +37,8 @@ def made(folder):
     ("options", "said"),
     [
         (["--loss", "tdpo3"], ["--loss: there is no loss 'tdpo3'.", "Did you mean 'tdpo"]),
-        (["--loss", "sft", "--mask", "granular"], ["--mask: it means nothing with --loss sft."]),
+        (["--loss", "sft", "--mask", "granular-one-sided"], ["--mask", "Input should be 'response'"]),
+        (["--too-long", "cutt"], ["--too-long: Input should be 'reject' or 'cut'"]),
         (["--loss", "sft", "--beta", "0.2"], ["--beta: it means nothing with --loss sft."]),
         (["--loss", "sft", "--sft-weight", "0.2"], ["--sft-weight: it means nothing with --loss sft."]),
         (["--alpha", "0.2"], ["--alpha: dpo does not read alpha: it is for tdpo2."]),

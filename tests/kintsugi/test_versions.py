@@ -42,8 +42,9 @@ from pipeline.stages.rectify import RectifyStage
 from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
+from training.configs import ImportConfig, SftConfig
+from training.fingerprints import model_files
 from training.losses import Side, preference_loss
-from training.nodes import ImportConfig, SftConfig, model_files
 from training.objectives import OBJECTIVES
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
 from training.tokens import pair_example, sft_example

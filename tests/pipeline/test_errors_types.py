@@ -128,8 +128,8 @@ def test_nothing_is_confirmed_without_a_good_answer_and_tests() -> None:
     bad = TOTAL.replace("(n))", "(n + 1))")
     assert verified(OFF, TOTAL, bad, []).reason == "there are no tests to run"
     assert "fails its own tests" in verified(OFF, TOTAL, bad, [F("total", 3, expected=4)]).reason
-    endless = "def total(n):\n    while True:\n        pass\n"
-    assert "cpu-limit" in verified(OFF, TOTAL, endless, [F("total", 3, expected=3)]).reason
+    ended = "import os\ndef total(n):\n    os._exit(1)\n"
+    assert "does not finish: crashed" in verified(OFF, TOTAL, ended, [F("total", 3, expected=3)]).reason
 
 
 def test_an_exception_where_there_was_a_value_is_a_difference() -> None:

@@ -93,10 +93,10 @@ WRONG: list[Action] = [
 
 
 def misbehaving(seen: Seen, times: Counter[str]) -> Action:
-    """Each question meets its own misfortune at first, then goes well."""
+    """Each question meets its own misfortune at first, the last ones the longest, then goes well."""
     question = question_of(seen)
     times[question] += 1
-    return WRONG[int(question) % len(WRONG)] if times[question] == 1 else says(RIGHT)
+    return WRONG[int(question) // 3] if times[question] == 1 else says(RIGHT)
 
 
 def test_a_server_that_does_everything_wrong_loses_no_row_and_every_count_fits(tmp_path: Path) -> None:

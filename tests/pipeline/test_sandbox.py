@@ -10,8 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
-from sandboxes import ROOT, call, processes_called, value_of, wait_for
+from sandboxes import ROOT, call, lives, processes_called, value_of, wait_for
 
 from pipeline.records import FunctionTest
 from pipeline.sandbox import launch
@@ -149,17 +150,13 @@ def test_nothing_survives_the_parent() -> None:
     script += "execute(sys.argv[1], [FunctionTest.of('f')], Limits(wall_seconds=50))"
     parent = subprocess.Popen([sys.executable, "-c", script, ORPHAN], cwd=ROOT)
     [orphan] = wait_for(lambda: processes_called("kintsugi-orphan"))
-    supervisor = _parent_of(orphan)
-    template = _parent_of(supervisor)
-    assert _parent_of(template) == parent.pid
+    supervisor = psutil.Process(orphan).ppid()
+    template = psutil.Process(supervisor).ppid()
+    assert psutil.Process(template).ppid() == parent.pid
     parent.kill()
     parent.wait()
     for process in (orphan, supervisor, template):
-        wait_for(lambda process=process: not Path(f"/proc/{process}").exists())
-
-
-def _parent_of(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        wait_for(lambda process=process: not lives(process))
 
 
 def test_what_a_job_needs_for_files_is_there() -> None:

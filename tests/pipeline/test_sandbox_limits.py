@@ -102,7 +102,7 @@ def f():
 """
     )
     with sandbox("without the filter"):
-        running = threading.Thread(target=execute, args=(bomb, [call()], Limits(wall_seconds=3)))
+        running = threading.Thread(target=execute, args=(bomb, [call()], Limits(wall_seconds=2)))
         running.start()
         wait_for(lambda: len(processes_called("kintsugi-bomb")) == 41)
         running.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_the_kernel_says_the_same_of_the_process() -> None:
     """Seen from outside, while code runs: everything is its own, and it may do nothing."""
     code = NAMED + "import time\ndef f():\n    name('kintsugi-seen')\n    time.sleep(60)"
     with sandbox("namespaces"):
-        running = threading.Thread(target=execute, args=(code, [call()], Limits(wall_seconds=5)))
+        running = threading.Thread(target=execute, args=(code, [call()], Limits(wall_seconds=30)))
         running.start()
         [process] = wait_for(lambda: processes_called("kintsugi-seen"))
         here, there = Path("/proc/self"), Path(f"/proc/{process}")
@@ -76,6 +77,7 @@ def test_the_kernel_says_the_same_of_the_process() -> None:
         }
         files = sorted(int(path.name) for path in (there / "fd").iterdir())
         limits = (there / "limits").read_text()
+        os.kill(process, signal.SIGKILL)
         running.join()
     assert shared == []
     assert seen == {

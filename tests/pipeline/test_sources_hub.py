@@ -1,6 +1,10 @@
 """Data sets by Hugging Face name: `datasets` itself, on directories of this machine; the network is not there."""
 
 import json
+import socket
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +14,7 @@ from source_node import make_source
 from pipeline.failures import UserError
 from pipeline.nodes import SourceConfig
 from pipeline.records import PreferenceRecord
+from pipeline.sources import hub
 from pipeline.sources.origins import find
 
 GLAIVE = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(30)]
@@ -93,6 +98,63 @@ def test_a_name_without_a_network_is_told_before_anything_runs():
     assert (error.kind, error.where) == ("environment", "hf:glaiveai/glaive-code-assistant")
     assert error.what == "the data set cannot be fetched: HF_HUB_OFFLINE is set and it is not in the cache."
     assert "path of a folder" in error.hint
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """Puts the Hub, taken to be online, at an address on this machine."""
+    import datasets
+    from huggingface_hub import constants
+
+    def at(server):
+        address = "http://{}:{}".format(*server.getsockname())
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        files = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"the library waits for {seconds} s"))
+    return at
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["refused", "silent"])
+def test_without_a_network_a_name_is_refused_in_seconds(online, listens, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        if listens:
+            nobody.listen()
+            monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.2)
+        online(nobody)
+        error = refusal(lambda: find("hf:glaiveai/glaive-code-assistant").fingerprint())
+    assert (error.kind, error.what) == (
+        "environment",
+        "the data set cannot be fetched: there is no network to the Hub.",
+    )
+    assert "path of a folder" in error.hint
+
+
+def test_a_hub_that_answers_has_the_word(online):
+    class NotFound(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        online(server.socket)
+        error = refusal(lambda: find("hf:glaiveai/glaive-code-assistant").fingerprint())
+        server.shutdown()
+    assert error.kind == "data"
+    assert "Dataset 'glaiveai/glaive-code-assistant' doesn't exist on the Hub" in error.what
 
 
 def test_glaive_gives_15000_rows_where_nothing_is_said():

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from training import checkpoint, engine, lora
-from training.nodes import ModelConfig
+from training.configs import ModelConfig
 
 STEPS, HALF = 6, 3
 SETTINGS = {"init": "base", "data": "rows", "kind": "sft", "learning_rate": 1e-2, "batch_size": 4, "workers": 2}

@@ -7,6 +7,7 @@ found among the descendants of the process that the test itself started.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -36,16 +37,23 @@ LOOK_SECONDS = 0.5
 HONEST_ENDS = {0, 5}
 """How a run may end that lost a worker: it recovered by itself, or it said that it failed."""
 
+REFERENCES = "references"
+"""What preference runs compute before they train, and share."""
+
 Victim = Literal["driver", "worker"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is made anew, and the seconds a moment can be late: before anything is there, and between two steps."""
+    """What is made anew, and the seconds a moment can be late: before anything is there, and between two steps.
+
+    Where checkpoints are written every `saving` steps, the blow falls while one is.
+    """
 
     nodes: tuple[str, ...]
     startup: float
     pause: float
+    saving: int = 0
 
 
 STAGES = {
@@ -57,6 +65,7 @@ STAGES = {
     "generate": Stage(("answers/reference", "answers/corrupted"), 18, 1),
     "score": Stage(("scores/reference", "scores/corrupted"), 6, 0.5),
     "compare": Stage(("report",), 1, 0.2),
+    "saving": Stage(("reference",), 0.5, 0.05, saving=10),
 }
 
 CASES: tuple[tuple[str, Victim], ...] = (
@@ -74,6 +83,8 @@ CASES: tuple[tuple[str, Victim], ...] = (
     ("preference", "driver"),
     ("score", "driver"),
     ("annotate", "worker"),
+    ("saving", "driver"),
+    ("saving", "worker"),
 )
 """Seeds go through these in turn, so that a few of them cover much. Source and compare have no workers."""
 
@@ -122,6 +133,9 @@ def kill_and_run_again(seed: int, small: Finished, folder: Path) -> Blow:
     for node, directory in zip(STAGES[blow.stage].nodes, directories, strict=True):
         assert verify(directory) == [], f"{node}. {blow}"
         assert fingerprint(directory) == fingerprint(small.directory(node)), f"{node}. {blow}"
+    for directory in (store / REFERENCES).iterdir():
+        assert verify(directory) == [], str(blow)
+        assert fingerprint(directory) == fingerprint(small.store.root / REFERENCES / directory.name), str(blow)
     assert leftovers(store) == [], str(blow)
     return blow
 
@@ -143,7 +157,8 @@ def strike_in_time(
 ) -> Blow:
     """Strike, earlier and earlier where the run was over first, and give the blow that fell."""
     for _ in range(4):
-        for directory in directories:
+        made_anew = [*directories, store / REFERENCES] if blow.stage == "preference" else directories
+        for directory in made_anew:
             shutil.rmtree(directory, ignore_errors=True)
         if strike(blow, directories, store, runs, family):
             return blow
@@ -185,6 +200,9 @@ def _strike(
     reached = lambda: directories[0].exists() and progress(directories) >= blow.done  # noqa: E731
     if not _until(reached, running):
         return False
+    every = STAGES[blow.stage].saving
+    if every and not hold_a_save(directories[0], every, running):
+        return False
     time.sleep(blow.wait)
     found: list[psutil.Process] = []
 
@@ -200,6 +218,26 @@ def _strike(
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+def hold_a_save(directory: Path, every: int, running: Callable[[], bool]) -> bool:
+    """Have a checkpoint of a model stay half written: in place of one rank's last file stands a pipe nobody reads from.
+
+    That rank waits for ever, the other files are there, and the pointer names the checkpoint before, if there is one.
+    False where the run ended first.
+    """
+    metrics, scratch = directory / "metrics.jsonl", directory / SCRATCH
+    while running():
+        steps = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+        # Between checkpoints nothing is removed. Where the next one was faster, the pipe's place is taken.
+        if steps % every:
+            folder = scratch / f"step-{steps // every * every + every}"
+            with suppress(OSError):
+                folder.mkdir(exist_ok=True)
+                os.mkfifo(folder / "random-1.pt")
+                return _until((folder / "random-0.pt").exists, running)
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _end(driver: psutil.Process, started: subprocess.Popen[bytes], family: list[psutil.Process]) -> int:

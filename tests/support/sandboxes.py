@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 from pipeline.records import FunctionTest
@@ -74,15 +75,17 @@ def run_bare(code: str) -> str:
 
 
 def processes_called(name: str) -> list[int]:
-    """The processes of the whole machine, those in namespaces below ours included, with this name."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if path.read_text().strip() == name:
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    """The living processes of the whole machine, those in namespaces below ours included, with this name."""
+    seen = psutil.process_iter(["name", "status"])
+    return [one.pid for one in seen if one.info["name"] == name and one.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+def lives(process: int) -> bool:
+    """Not so one that is dead and whose parent has not asked how it ended: pid 1 may take seconds."""
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(condition: Callable[[], Found]) -> Found:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.failures import UserError
+from training.attention import mask
 from training.batches import Batch, collate, collate_pairs, on, sample_order
 from training.tokens import Example, PairExample
 
@@ -41,7 +42,7 @@ def test_collate_pads_on_the_right_and_leaves_out_the_last_token_which_nothing_n
     assert batch.index.tolist() == [0, 1, 2, 3, 4]
     assert entries(batch) == [(0, 6, 0, 0.5), (0, 7, 1, 0.5), (0, 8, 2, 0.5), (1, 9, 0, 0.5), (1, 2, 1, 0.5)]
     assert batch.tokens == 5
-    assert {part.dtype for part in batch[:-2]} == {torch.int64} and batch.weights.dtype == torch.float32
+    assert {part.dtype for part in batch[:-3]} == {torch.int64} and batch.weights.dtype == torch.float32
 
 
 def test_what_follows_the_last_weighted_token_is_cut_off_and_answers_without_weight_are_not_run() -> None:
@@ -59,7 +60,7 @@ def test_what_follows_the_last_weighted_token_is_cut_off_and_answers_without_wei
 def test_a_batch_without_any_weight_still_runs_a_token() -> None:
     batch = collate([example(5, 6, weights=(0.0,))], pad_id=1)
     assert batch.input_ids.tolist() == [[5]] and batch.tokens == 1
-    assert all(len(part) == 0 for part in batch[3:-1])
+    assert all(len(part) == 0 for part in batch[3:-2])
     assert batch.scored.dtype == torch.int64
 
 
@@ -77,8 +78,11 @@ def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
     assert batch.input_ids.tolist() == [[5, 6, 7, 10, 11, 20]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3]]
     assert batch.tokens == 6
-    assert batch.attention_mask.dtype == torch.bool
-    assert batch.attention_mask[0, 0].int().tolist() == [
+    assert batch.shared is not None
+    assert batch.shared.branches.tolist() == [[0, 0, 0, 1, 1, 2]]
+    assert batch.shared.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
+    assert batch.shared.back.tolist() == [0, 1, 2, 3, 4, 8]
+    assert mask(batch.shared.branches)[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0],
@@ -98,9 +102,12 @@ def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
 def test_padding_of_shared_rows_is_seen_by_nothing_and_sees_something() -> None:
     """A row of the softmax without an entry would be NaN."""
     pairs = [pair(example(5, 6, 7, 9), example(5, 8, 7, 9)), pair(example(5, 6, 9), example(5, 8, 9))]
-    mask = collate_pairs(pairs, pad_id=0).attention_mask[1, 0]
-    assert mask[:3].int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0]]
-    assert mask.any(1).all() and not mask[:3, 3:].any()
+    batch = collate_pairs(pairs, pad_id=0)
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch.shared is not None
+    sees = mask(batch.shared.branches)[1, 0]
+    assert sees[:3].int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0]]
+    assert sees.any(1).all() and not sees[:3, 3:].any()
 
 
 def test_a_shared_row_ends_with_the_last_token_that_either_answer_needs() -> None:
@@ -109,7 +116,7 @@ def test_a_shared_row_ends_with_the_last_token_that_either_answer_needs() -> Non
     batch = collate_pairs([both], pad_id=0)
     assert batch.input_ids.tolist() == [[5, 6, 7, 20]]
     assert entries(batch) == [(0, 6, 0, 1.0), (1, 9, 3, 1.0)]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1]]
+    assert batch.shared is None
     one_sided = pair(example(5, 6, 7, weights=(0, 0)), example(5, 8, 7, 9, weights=(0, 1, 0)))
     assert collate_pairs([one_sided], pad_id=0).input_ids.tolist() == [[5, 8]]
 
@@ -132,8 +139,9 @@ def test_shared_tokens_of_equal_weight_cancel_on_request() -> None:
 
 
 def test_batches_move_whole() -> None:
-    batch = on(collate([example(5, 6, 7)], pad_id=0), "meta")
-    assert all(part.device.type == "meta" for part in batch[:-1]) and batch.tokens == 2
+    batch = on(collate_pairs([pair(example(5, 6, 7), example(5, 8, 7, 9))], pad_id=0), "meta")
+    assert batch.shared is not None and batch.tokens == 4
+    assert all(part.device.type == "meta" for part in (*batch[:-2], *batch.shared))
 
 
 @settings(deadline=None)
@@ -143,9 +151,8 @@ def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, shar
     pairs = random_pairs(seed)
     batch = collate_pairs(pairs, 0, share)
     rows, longest = batch.input_ids.shape
-    sees = batch.attention_mask
-    if sees.dim() == 2:
-        sees = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
+    plain = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
+    sees = plain if batch.shared is None else mask(batch.shared.branches)
     answers = [p.chosen for p in pairs] + [p.rejected for p in pairs]
     assert batch.answer.tolist() == sorted(batch.answer.tolist())
     assert len(set(zip(batch.index.tolist(), batch.targets.tolist(), strict=True))) == len(batch.index)
@@ -160,6 +167,14 @@ def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, shar
         assert batch.position_ids[row, seen].tolist() == list(range(token))
         assert int(batch.targets[scored]) == answers[answer].input_ids[token]
         found[answer][token] = weight
+    if batch.shared is not None:
+        # What attends is, answer by answer, what the mask lets see; and every token finds its own place again.
+        attends = {tuple(places) for places in batch.shared.places.tolist()}
+        for place in batch.index.tolist():
+            row, own = divmod(place, longest)
+            seen = tuple((sees[row, 0, own].nonzero().squeeze(1) + row * longest).tolist())
+            assert any(path[: len(seen)] == seen for path in attends)
+            assert batch.shared.places.flatten()[batch.shared.back[place]] == place
     for answer, example in zip(found, answers, strict=True):
         assert answer == {token: weight for token, weight in enumerate(example.weights) if weight}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ from torch import distributed
 
 from pipeline.contract import DATA, Source
 from pipeline.failures import UserError
+from pipeline.offsets import touched
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
 from pipeline.shards import write_shards
 from pipeline.spans import Span, edit_at
+from training.configs import PreferenceConfig, SftConfig
+from training.encoding import Answer
 from training.evaluation import Evaluation, HeldOut
-from training.held_out import OTHERS, TYPES, error_types, held_out_rows, shares, span_parts
+from training.held_out import OTHERS, TYPES, error_types, held_out_rows, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
-from training.nodes import PreferenceConfig, SftConfig
+from training.reference import Live
 from training.samples import SAMPLE_TOKENS
-from training.scoring import LiveReference, Scorer
+from training.scoring import Scorer
 from training.tokens import sft_example
 
 SOURCE = Source("evaluation", "qa", "rows", "key", "validation", Path())
@@ -60,26 +64,19 @@ def test_evaluations_of_a_node_come_before_the_first_step_after_every_so_many_ro
 # Which rows
 
 
-@pytest.mark.parametrize("rows", [1, 2, 31, 33, 66])
-def test_all_ranks_go_through_as_many_batches_and_every_row_counts_once(rows):
-    examples = [f"row-{index}" for index in range(rows)]
-    parts = [list(shares(examples, 32, rank, 3)) for rank in range(3)]
-    assert len({len(part) for part in parts}) == 1
-    assert all(mine for part in parts for mine, _ in part)
-    assert sorted(row for part in parts for mine, counts in part if counts for row in mine) == sorted(examples)
-
-
 def span(text, start, end, error_type, weight=1.0):
     return Span(start, end, error_type, text[start:end], weight)
 
 
 def test_each_token_is_in_the_part_of_the_first_span_that_touches_it():
     text = "abcdef"
-    offsets = [(0, 2), (2, 4), (4, 5), (5, 6)]
-    spans = [span(text, 3, 5, "loops", weight=0.0), span(text, 4, 6, "imports"), span(text, 6, 6, "imports")]
-    assert span_parts(offsets, spans, 6, {"imports": 1, "loops": 2}) == [0, 2, 2, 1, 1]
-    assert span_parts(offsets, [], 6, {}) == [0, 0, 0, 0, 0]
-    assert span_parts(offsets, spans, 6, {"loops": 1, OTHERS: 2}) == [0, 1, 1, 2, 2]
+    offsets = ((0, 2), (2, 4), (4, 5), (5, 6))
+    spans = (span(text, 3, 5, "loops", weight=0.0), span(text, 4, 6, "imports"), span(text, 6, 6, "imports"))
+    marked = Answer((7, 8, 9, 10, 11), offsets, spans, tuple(tuple(touched(offsets, one, 6)) for one in spans), 6, 5)
+    assert span_parts(marked, {"imports": 1, "loops": 2}) == (0, 2, 2, 1, 1)
+    assert span_parts(marked, {"loops": 1, OTHERS: 2}) == (0, 1, 1, 2, 2)
+    assert span_parts(replace(marked, kept=3), {"imports": 1, "loops": 2}) == (0, 2, 2)
+    assert span_parts(replace(marked, spans=(), touched=()), {}) == (0, 0, 0, 0, 0)
 
 
 def pair_with(*types):
@@ -132,6 +129,18 @@ def test_rows_that_are_too_long_are_left_out_as_in_training(tmp_path: Path, toke
     assert len(held_out_rows(tokenizer, source, 2, config_of()).rows) == 2
 
 
+def test_rows_that_are_too_long_are_cut_as_in_training(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [*records(), replace(records()[1], id="long", rejected=records()[1].rejected + " and more" * 300)]
+    found = held_out_rows(tokenizer, source_of(tmp_path, rows), None, config_of(max_length=300, too_long="cut"))
+    assert not found.skipped
+    chosen, rejected = found.rows[-1].answers
+    assert len(rejected.input_ids) == 300
+    assert rejected.input_ids[-1] != tokenizer.eos_token_id == chosen.input_ids[-1]
+    for row in found.rows:
+        assert [len(part) for part in row.parts] == [len(one.input_ids) - one.response_start for one in row.answers]
+        assert all(set(one.weights[one.response_start :]) == {1.0} for one in row.answers)
+
+
 def test_broken_answers_are_pairs_and_questions_are_single_answers(tmp_path: Path, tokenizer: Any) -> None:
     edit = edit_at("return 1", 7, 8, "2", "numbers")
     broken = CorruptionRecord("b", "p", "return 1", "return 2", (edit,), "test")
@@ -181,8 +190,8 @@ def load(directory: Path, noise: float = 0.0) -> Any:
     return model
 
 
-def held_to(model: Any) -> LiveReference:
-    return LiveReference(Scorer(model.eval().requires_grad_(False)))
+def held_to(model: Any) -> Live:
+    return Live(Scorer(model.eval().requires_grad_(False)))
 
 
 def direct(policy: Any, reference: Any, tokenizer: Any) -> dict[str, float]:
@@ -280,6 +289,20 @@ def test_at_its_start_a_policy_is_its_reference_whatever_arm_it_is(
         assert figures["eval/rewards/accuracies"] in (0, 0.2, 0.4, 0.6, 0.8, 1)
         assert all(abs(value) < 1e-6 for name, value in figures.items() if name.startswith("eval/kl"))
     assert found[0] == found[1] == pytest.approx(found[2], abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 8}, {"batch_size": 8, "accumulation": 4}, {"micro_tokens": 300}])
+def test_figures_do_not_depend_on_how_rows_are_batched(
+    changes: Any, tmp_path: Path, tiny_directory: Path, tokenizer: Any, one_rank: Any
+) -> None:
+    source, policy, reference = source_of(tmp_path, records()), load(tiny_directory, 0.02), load(tiny_directory)
+    found = [
+        held_out(source, tokenizer, config).figures(Policy(policy), held_to(reference))
+        for config in (config_of(), config_of(**changes))
+    ]
+    for figures in found:
+        figures.pop("evaluation_seconds")
+    assert found[1] == pytest.approx(found[0], rel=1e-5, abs=1e-6)
 
 
 def test_a_supervised_model_is_measured_on_both_sides(

@@ -213,12 +213,12 @@ def test_random_mask_depends_on_seed_record_and_side_alone() -> None:
     assert first not in [drawn(1, "a", "chosen"), drawn(0, "b", "chosen"), drawn(0, "a", "rejected")]
 
 
-def test_nothing_is_cut_to_fit(tokenizer: Any) -> None:
+def test_nothing_is_cut_unless_it_is_to_be(tokenizer: Any) -> None:
     row = record("1", "1 2 3")
     needed = len(pair(tokenizer, row, "response").rejected.input_ids)
     assert isinstance(pair_example(tokenizer, row, "response", needed, 0), PairExample)
     skipped = pair_example(tokenizer, row, "response", needed - 1, 0)
-    assert skipped == Reject("r1", TOO_LONG, f"{needed} tokens, max_length is {needed - 1}")
+    assert skipped == Reject("r1", TOO_LONG, f"{needed} tokens with the rejected answer, max_length is {needed - 1}")
 
 
 @pytest.mark.parametrize("mask", ["granular", "granular-one-sided", "random"])
