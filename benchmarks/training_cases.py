@@ -106,6 +106,7 @@ def comparisons(trl: Setting) -> tuple[Comparison, ...]:
         tdpo2(MIDDLE, "response", 0.75, "response_tdpo2_vs_naive_speed", "response_tdpo2_vs_naive_memory"),
         dpo(MIDDLE, 0.0, trl, "dpo_vs_trl_speed", "dpo_vs_trl_memory"),
         dpo(MIDDLE, 0.75, trl, "dpo_vs_trl_speed_shared", "dpo_vs_trl_memory_shared"),
+        tdpo2(MIDDLE, "scattered", 0.0, "scattered_tdpo2_vs_naive_speed", "scattered_tdpo2_vs_naive_memory"),
         tdpo2(MIDDLE, "granular", 0.75),
         tdpo2(MIDDLE, "response", 0.0),
         *(tdpo2(size, weights, shared) for size in (SMALL, LARGE) for weights, shared in _CORNERS),

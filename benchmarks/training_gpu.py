@@ -21,6 +21,7 @@ from torch import nn
 from benchmarks import training_workload as work
 from benchmarks.training_kintsugi import collated
 from benchmarks.training_workload import Case
+from training.attention import mask
 from training.batches import Batch, on
 from training.losses import preference_loss, sides
 from training.scoring import Scorer
@@ -129,8 +130,8 @@ def model_flops(llama: nn.Module, batch: Batch) -> float:
 
 def _seen(batch: Batch) -> int:
     """How many pairs of a token and one that it sees: T (T + 1) / 2 in a plain row."""
-    if batch.attention_mask.dim() == 4:
-        return int(batch.attention_mask.sum())
+    if batch.shared is not None:
+        return int(mask(batch.shared.branches).sum())
     lengths = batch.attention_mask.sum(1)
     return int((lengths * (lengths + 1) // 2).sum())
 

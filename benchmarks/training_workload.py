@@ -15,7 +15,7 @@ BETA, ALPHA = 0.1, 0.5
 LEARNING_RATE, ADAM_BETAS, CLIP = 2e-5, (0.9, 0.95), 1.0
 PAD, EOS, FIRST_WORD = 0, 1, 2
 WEIGHTED_SHARE = 0.05
-"""How much of an answer's tokens the granular workloads weight, at uniform positions."""
+"""How much of an answer's tokens the granular and scattered workloads weight, at uniform positions."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Case:
     Attributes:
         side: whose code runs.
         loss: which loss, with BETA and ALPHA.
-        weights: which tokens of the answers carry weight.
+        weights: which tokens of the answers carry weight: all; those of one span in each, as errors are; or single
+            ones all over each, which no answer has, so that nothing can be cut off.
         shared: how much of the answer, from its start, chosen and rejected have in common.
         reference: whether its log-probabilities are computed in every step or, before the first, for all.
         prompt: tokens of every prompt.
@@ -37,7 +38,7 @@ class Case:
 
     side: Literal["naive", "trl", "kintsugi"]
     loss: Literal["dpo", "tdpo2"]
-    weights: Literal["response", "granular"] = "response"
+    weights: Literal["response", "granular", "scattered"] = "response"
     shared: float = 0.0
     vocabulary: int = 32_768
     reference: Literal["live", "cached"] = "live"
@@ -126,5 +127,10 @@ def _words(case: Case, draw: random.Random, count: int) -> list[int]:
 def _weights(case: Case, draw: random.Random) -> list[float]:
     if case.weights == "response":
         return [1.0] * case.response
-    chosen = set(draw.sample(range(case.response), max(1, round(WEIGHTED_SHARE * case.response))))
+    count = max(1, round(WEIGHTED_SHARE * case.response))
+    if case.weights == "granular":
+        start = draw.randrange(case.response - count + 1)
+        chosen = set(range(start, start + count))
+    else:
+        chosen = set(draw.sample(range(case.response), count))
     return [float(position in chosen) for position in range(case.response)]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,12 +50,14 @@ def test_answers_part_where_they_should_and_end_alike(shared: float, common: int
         assert chosen.weights == [0.0] * 6 + [1.0] * 20
 
 
-def test_a_granular_answer_weights_a_twentieth_of_its_tokens() -> None:
-    answers = [
-        answer for pair in training_workload.pairs(replace(TINY, weights="granular", response=100)) for answer in pair
-    ]
-    assert [sum(answer.weights) for answer in answers] == [5] * 4
-    assert len({tuple(answer.weights) for answer in answers}) == 4, "at places of their own"
+@pytest.mark.parametrize("weights", ["granular", "scattered"])
+def test_a_twentieth_of_the_tokens_carries_weight(weights: Any) -> None:
+    case = replace(TINY, weights=weights, response=100)
+    answers = [answer for pair in training_workload.pairs(case) for answer in pair]
+    places = [[place for place, weight in enumerate(answer.weights) if weight] for answer in answers]
+    assert all(len(found) == 5 and found[0] >= case.prompt for found in places)
+    assert len(set(map(tuple, places))) == 4, "at places of their own"
+    assert all(found[-1] - found[0] == 4 for found in places) == (weights == "granular")
 
 
 def test_sides_that_disagree_give_no_figures() -> None:
