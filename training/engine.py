@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.failures import UserError
@@ -87,22 +89,29 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:
     Raises a config error where DeepSpeed refuses its configuration.
     """
     import deepspeed
-    from pydantic import ValidationError
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # DeepSpeed may take a step without gradients to allocate the optimizer's states: at rate 0 it decays no weight, and
     # what it counted is forgotten.
     optimizer = torch.optim.AdamW(trained, lr=0.0, betas=ADAM_BETAS, weight_decay=config.weight_decay)
-    try:
+    with _refusals():
         engine, *_ = deepspeed.initialize(model=Scorer(model), optimizer=optimizer, config=deepspeed_config(config))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        what = f"DeepSpeed refuses {'.'.join(map(str, fault['loc']))}: {fault['msg']}."
-        raise UserError("config", what, "ds_config", "See https://www.deepspeed.ai/docs/config-json/.") from None
     if config.zero == 0:
         optimizer.state.clear()
     set_learning_rate(engine, config.learning_rate)
     return engine
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Within, what DeepSpeed refuses of its configuration is a config error."""
+    try:
+        yield
+    except ValidationError as error:
+        fault = error.errors()[0]
+        what = f"DeepSpeed refuses {'.'.join(map(str, fault['loc']))}: {fault['msg']}."
+        hint = "The keys are at https://www.deepspeed.ai/docs/config-json/."
+        raise UserError("config", what, "ds_config", hint) from None
 
 
 def for_looking(scorer: Scorer, config: ModelConfig) -> Any:
@@ -165,7 +174,8 @@ def load_model(directory: str, config: ModelConfig, *, sharded: bool) -> tuple[A
 
     buffers = _computed_buffers(directory)
     keeper = HfDeepSpeedConfig(deepspeed_config(config))
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, trust_remote_code=False)
+    with _refusals():
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, trust_remote_code=False)
     _restore(model, buffers)
     return model, keeper
 

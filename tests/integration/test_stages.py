@@ -13,6 +13,7 @@ from small_run import ROOT
 
 pytestmark = pytest.mark.slow
 
+FP32_GRADIENTS = {"data_types": {"grad_accum_dtype": "fp32"}}
 LORA = {"lora": {"rank": 4}}
 CASES: dict[str, dict[str, Any]] = {
     "0": {"zero": 0},
@@ -25,6 +26,8 @@ CASES: dict[str, dict[str, Any]] = {
     "0-bf16": {"zero": 0, "dtype": "bf16"},
     "1-bf16": {"zero": 1, "dtype": "bf16"},
     "3-bf16": {"zero": 3, "dtype": "bf16"},
+    "1-bf16, gradients in fp32": {"zero": 1, "dtype": "bf16", "ds_config": FP32_GRADIENTS},
+    "2-bf16, gradients in fp32": {"zero": 2, "dtype": "bf16", "ds_config": FP32_GRADIENTS},
 }
 EXACT = [case for case in CASES if "bf16" not in case]
 ROUNDING = 1e-5
@@ -77,7 +80,7 @@ def test_stages_take_the_same_steps(case: str, scratch: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("case", ["1-bf16", "3-bf16"])
+@pytest.mark.parametrize("case", [case for case in CASES if "bf16" in case])
 def test_so_they_do_in_bf16(case: str, scratch: Path) -> None:
     """Adam's first steps are as large without ZeRO, where DeepSpeed counts a step that it takes beforehand."""
     expected = found(scratch, "start", "0-bf16")["losses"]
@@ -89,6 +92,13 @@ def test_a_gradient_that_is_no_number_is_told(case: str, scratch: Path) -> None:
     bad = found(scratch, "start", case)["bad"]
     assert bad["norm"] in ("nan", "inf")
     assert bad["kept"]
+
+
+@pytest.mark.parametrize("zero", ["1", "3"])
+def test_a_misspelled_key_of_deepspeeds_is_refused(zero: str, scratch: Path) -> None:
+    kind, what, where, _ = found(scratch, "start", "refused")[zero]
+    assert (kind, where) == ("config", "ds_config")
+    assert "overlap_com" in what
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from pipeline.failures import UserError
 from training import checkpoint, engine, lora
 from training.batches import collate, on, sample_order
 from training.configs import ModelConfig
@@ -99,6 +100,16 @@ def buffers(base: Path, config: ModelConfig) -> list[str]:
         return [name for name, value in expected.items() if not torch.equal(value, found[name])]
 
 
+def refused(base: Path, zero: int) -> list[Any]:
+    """The error of a misspelled key of DeepSpeed's configuration."""
+    config = ModelConfig(**SETTINGS, zero=zero, ds_config={"zero_optimization": {"overlap_com": True}})
+    try:
+        with started(base, config):
+            return []
+    except UserError as error:
+        return list(error.args)
+
+
 def start(base: Path, scratch: Path, config: ModelConfig) -> dict[str, Any]:
     with started(base, config) as made:
         losses = train(made, config, range(HALF))
@@ -123,6 +134,8 @@ def main(what: str, base: Path, scratch: Path, cases: dict[str, dict[str, Any]])
     engine.prepare_process(on_gpu=False)
     do = {"start": start, "go_on": go_on}[what]
     found = {name: do(base, scratch / name, ModelConfig(**SETTINGS, **fields)) for name, fields in cases.items()}
+    if what == "start":
+        found["refused"] = {str(zero): refused(base, zero) for zero in (1, 3)}
     if distributed.get_rank() == 0:
         (scratch / f"{what}.json").write_text(json.dumps(found))
     distributed.barrier()
