@@ -171,7 +171,10 @@ def load_model(directory: str, config: ModelConfig, *, sharded: bool) -> tuple[A
     if not (sharded and config.zero == 3):
         return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, trust_remote_code=False), None
     from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    # That of a reference in shards may be live: it would have the skeleton made in shards as well.
+    unset_hf_deepspeed_config()
     buffers = _computed_buffers(directory)
     keeper = HfDeepSpeedConfig(deepspeed_config(config))
     with _refusals():
