@@ -38,7 +38,7 @@ def keys(run: Finished) -> dict[str, str]:
 
 def test_the_arms_share_three_caches(arms: Finished) -> None:
     found = keys(arms)
-    assert len(found) == 9
+    assert len(found) == 8
     for names in (
         ["arm/dpo-granular", DPO, f"{DPO}-3"],
         [TDPO, f"{TDPO}-0.1", f"{TDPO}-3"],

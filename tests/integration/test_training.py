@@ -118,5 +118,5 @@ def test_too_many_lost_spans_stop_the_run_before_a_model_is_loaded(stages: Finis
     changed = [*command(CACHE / "store", CACHE / "runs", STAGES), "--set", "nodes.cut.max_lost_spans=0.001"]
     done = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert f"node {POLICIES}, rows of pairs: cut to max_length 80" in done.stderr
+    assert f"node {POLICIES}, rows of pairs: cut to max_length 64" in done.stderr
     assert "max_lost_spans is 0.1%" in done.stderr
