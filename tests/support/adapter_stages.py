@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from training import checkpoint, engine, lora
+from training.batches import Batch, collate
 from training.configs import ModelConfig
+from training.tokens import Example
 
 STEPS, HALF = 6, 3
 SETTINGS = {"init": "base", "data": "rows", "kind": "sft", "learning_rate": 1e-2, "batch_size": 4, "workers": 2}
@@ -27,6 +29,12 @@ def tokens(step: int, rank: int) -> torch.Tensor:
     """Rows of another length on each rank, so that their dropout draws differently many numbers. int64 [2, T]."""
     generator = torch.Generator().manual_seed(100 * step + rank)
     return torch.randint(5, 60, (2, 7 + 3 * rank + step), generator=generator)
+
+
+def learnt(ids: torch.Tensor) -> Batch:
+    """These rows, every token but the first to be learnt."""
+    rows = [tuple(row) for row in ids.tolist()]
+    return collate([Example("row", row, (0.0, *[1.0] * (len(row) - 1)), 1) for row in rows], pad_id=0)
 
 
 def start(base: Path, config: ModelConfig, adapter: Path | None = None) -> tuple[Any, Any]:
@@ -46,9 +54,9 @@ def train(made: Any, steps: range) -> list[float]:
     losses = []
     for step in steps:
         ids = tokens(step, distributed.get_rank())
-        with torch.no_grad(), lora.as_reference(made.module):
-            made.module(input_ids=ids)
-        loss = made(input_ids=ids, labels=ids).loss
+        with torch.no_grad(), lora.as_reference(made.module.model):
+            made.module.model(input_ids=ids)
+        loss = -made(learnt(ids)).logps.mean()
         made.backward(loss)
         made.step()
         losses.append(float(loss))
@@ -56,15 +64,15 @@ def train(made: Any, steps: range) -> list[float]:
 
 
 def logits_off(made: Any, ids: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad(), lora.as_reference(made.module):
-        logits: torch.Tensor = made.module(input_ids=ids).logits
+    with torch.no_grad(), lora.as_reference(made.module.model):
+        logits: torch.Tensor = made.module.model(input_ids=ids).logits
     return logits
 
 
 def logits_on(made: Any, ids: torch.Tensor) -> torch.Tensor:
     made.eval()
     with torch.no_grad():
-        logits: torch.Tensor = made.module(input_ids=ids).logits
+        logits: torch.Tensor = made.module.model(input_ids=ids).logits
     made.train()
     return logits
 
@@ -96,7 +104,7 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
         expected = plain.eval()(input_ids=ids).logits
     made, keeper = start(base, config)
     first = saved(made, scratch / "first")
-    facts = lora.parameters(made.module)
+    facts = lora.parameters(made.module.model)
     off = logits_off(made, ids)
     losses = train(made, range(HALF))
     checkpoint.save(made, scratch, HALF)

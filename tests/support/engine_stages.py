@@ -96,7 +96,8 @@ def buffers(base: Path, config: ModelConfig) -> list[str]:
     expected = dict(plain.named_buffers())
     assert expected
     with started(base, config) as made:
-        found = dict(made.module.model.named_buffers())
+        model = made.module.model
+        found = dict((model.get_base_model() if lora.is_adapted(model) else model).named_buffers())
         return [name for name, value in expected.items() if not torch.equal(value, found[name])]
 
 
