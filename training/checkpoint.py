@@ -139,6 +139,9 @@ def _synced(path: Path) -> int:
 
 def _remove_others(directory: Path, tag: str) -> None:
     """Remove what is older than the checkpoint of this tag, and what a killed run left half written."""
+    # DeepSpeed leaves scripts for checkpoints of its own kind, and a name of the last one that was converted.
+    for stray in (*directory.glob("*.py"), directory / "latest_universal"):
+        stray.unlink(missing_ok=True)
     for other in directory.glob("step-*"):
         if other.name != tag:
             shutil.rmtree(other, ignore_errors=True)
