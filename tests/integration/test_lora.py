@@ -105,8 +105,9 @@ def test_a_checkpoint_holds_the_adapter_and_not_the_base(stages: list[dict[str, 
 def test_a_policy_starts_exactly_as_its_reference(node: str, adapters: Finished) -> None:
     first = first_line(adapters, node)
     assert first["loss"] == pytest.approx(LOG_2, abs=1e-8)
-    assert first["rewards/margins"] == 0
-    assert first["rewards/chosen"] == 0
+    # An adapter adds exactly 0 at its start; what cached and live log-probs differ by is rounding in other batches.
+    assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
+    assert first["rewards/chosen"] == pytest.approx(0, abs=1e-6)
     assert losses(adapters, node)[-1] < LOG_2
 
 

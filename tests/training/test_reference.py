@@ -146,7 +146,7 @@ def bench(
             return lora.go_on(whole, config.lora, adapter), None
         return lora.wrap(whole, config.lora, base="base", seed=0), None
 
-    origin = Origin(work, (sources[1], config.limit), Start(str(model), str(model), adapter), tokenizer, CPU, load)
+    origin = Origin(work, (sources[1], config.limit), Start(str(model), adapter), tokenizer, CPU, load)
     return Bench(origin, pair_examples(tokenizer, sources[1], config)[0], loads)
 
 

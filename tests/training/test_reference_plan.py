@@ -88,7 +88,7 @@ def named(run: Work, start: Start, tokenizer: Any) -> dict[str, Any]:
     return identity(run, (run.source("data"), run.config.limit), start, tokenizer)
 
 
-WHOLE = Start("models/i", "models/i")
+WHOLE = Start("models/i")
 
 
 def test_arms_and_trials_share_a_key(tokenizer: Any) -> None:
