@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_ELEMENTS = 2**24
-"""Logits worked on at once: 64 MiB in fp32, 512 positions of a vocabulary of 32,768."""
-KEPT_ELEMENTS = 2**24
-"""Probabilities of either model that are kept for the backward pass rather than computed again."""
+CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
+"""Logits worked on at once, by kind of device: 32 MiB in fp32, or 256 positions of a vocabulary of 32,768, on a CPU,
+where twice or half as many took as long (2 cores of a Zen 4, D = 256). A GPU wants more of them at a time."""
+KEPT_ELEMENTS = 2**25
+"""Probabilities of either model that are kept for the backward pass rather than computed again: 128 MiB."""
 
 
 class HeadWeights(NamedTuple):
@@ -72,7 +73,7 @@ def predict(
     reference: tuple[Tensor, HeadWeights] | None = None,
     *,
     top: bool = False,
-    chunk_elements: int = CHUNK_ELEMENTS,
+    chunk_elements: int | None = None,
     kept_elements: int = KEPT_ELEMENTS,
 ) -> Predictions:
     """Log-probabilities of targets, and KL to a reference, from hidden states.
@@ -83,14 +84,15 @@ def predict(
         targets: int64 [N].
         reference: hidden states of the reference, [N, any size], and its head over the same vocabulary; constants.
         top: whether to find the most likely tokens.
-        chunk_elements: logits worked on at once.
+        chunk_elements: logits worked on at once; by default, `CHUNK_ELEMENTS`.
         kept_elements: probabilities of either model kept for the backward pass.
     """
     theirs, their_head = reference or (None, None)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or not head.frozen)
-    size = len(head.weight)
     keeps = learns and not head.frozen and head.cap is None
-    how = _How(head.cap, their_head, learns, top, max(1, chunk_elements // size), keeps * kept_elements // size)
+    elements = chunk_elements or CHUNK_ELEMENTS.get(hidden.device.type, CHUNK_ELEMENTS["cuda"])
+    chunk, kept = max(1, elements // len(head.weight)), kept_elements // len(head.weight) if keeps else 0
+    how = _How(head.cap, their_head, learns, top, chunk, kept)
     return Predictions(*_Predict.apply(hidden, head.weight, head.bias, targets, theirs, how))
 
 
@@ -185,7 +187,7 @@ def _from_slopes(gradients: _Gradients, of_target: Tensor, of_policy: Tensor, of
     return (found if of_reference is None else found - reference * of_reference).to(of_target.dtype)
 
 
-def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor, Tensor | None]:
+def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients towards hidden states, weight and bias, from probabilities that were kept or are computed again."""
     hidden, weight, bias, targets, theirs, lse, lse_r, *kept = ctx.saved_tensors
     how, scratch = ctx.how, _Scratch(ctx.how.chunk, hidden, len(weight))
@@ -206,7 +208,8 @@ def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor, Tenso
                 z_r = _logits(theirs[rows], how.reference, scratch(1, rows))
                 p_r = z_r.sub_(lse_r[rows].unsqueeze(1)).exp_()
             sums.add(rows, gradients, p, p_r, bent, p)
-    return sums.to_hidden, sums.to_weight, sums.to_bias
+    to_weight = torch.zeros_like(weight) if sums.to_weight is None else sums.to_weight
+    return sums.to_hidden, to_weight, sums.to_bias
 
 
 class _Sums:
@@ -215,7 +218,7 @@ class _Sums:
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
         self._hidden, self._weight, self._targets = hidden, weight, targets
         self.to_hidden = torch.zeros_like(hidden)
-        self.to_weight = torch.zeros_like(weight, dtype=_precise(weight.dtype))
+        self.to_weight: Tensor | None = None
         self.to_bias = None if bias is None else torch.zeros_like(bias, dtype=_precise(bias.dtype))
 
     def add(
@@ -240,7 +243,9 @@ class _Sums:
             self.to_bias += slope.sum(0)
         slope = slope.to(self._weight.dtype)
         self.to_hidden[rows] = slope @ self._weight
-        if self.to_weight.dtype == slope.dtype:
+        if self.to_weight is None:
+            self.to_weight = (slope.t() @ self._hidden[rows]).to(_precise(slope.dtype))
+        elif self.to_weight.dtype == slope.dtype:
             self.to_weight.addmm_(slope.t(), self._hidden[rows])
         else:
             self.to_weight += slope.t() @ self._hidden[rows]
