@@ -1,15 +1,17 @@
-"""Attention in rows where the answers of a pair share a prefix: each answer attends within itself alone.
+"""Attention in rows that hold several answers: each answer attends within itself alone.
 
 A row ``[prefix | chosen tail | rejected tail]`` runs through all layers as it is, but for attention. There queries,
 keys and values are laid out as the answers they stand for, ``[prefix | chosen tail]`` and ``[prefix | rejected tail]``,
 and plain causal attention does the rest: no mask of [T, T] is made, and none of its empty half is computed. What the
-prefix gets is the same in both; it is taken from the first.
+prefix gets is the same in both; it is taken from the first. So it does not matter where an answer's tokens stand, and
+all answers of a batch can stand in one row, without padding.
 
 Models take part by `transformers.AttentionInterface`. Those that do not are given a 4-D mask (`mask`) instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,36 +21,39 @@ NAME = "sdpa_in_shared_rows"
 """The attention implementation by which models know it."""
 
 
-class Shared(NamedTuple):
+class Layout(NamedTuple):
     """Where answers stand that share rows. R rows of T tokens, P answers of at most L.
 
     Attributes:
-        branches: int64 [R, T], 0 on what is shared, 1 and 2 on tails, -1 on padding.
         places: int64 [P, L], the places in [R * T] of an answer's tokens in their order; padded with its first.
         back: int64 [R * T], for each token its place in [P * L]; any for padding.
+        branches: int64 [R, T], 0 on what is shared, 1 and 2 on tails, -1 on padding; None where one row holds all.
     """
 
-    branches: Tensor
     places: Tensor
     back: Tensor
+    branches: Tensor | None = None
 
 
-def shared(branches: Tensor) -> Shared:
-    """Where the answers stand in rows with these branches."""
-    rows, longest = branches.shape
-    flat = torch.arange(rows * longest).view(rows, longest)
+def layout(branches: Sequence[Sequence[int]], starts: Sequence[int], size: int) -> Layout:
+    """Where answers stand.
+
+    Args:
+        branches: of the tokens of each pair or answer that stands alone, 0 on what is shared, 1 and 2 on tails.
+        starts: the place in [R * T] of the first of these tokens.
+        size: R * T.
+    """
     paths = [
-        places[(own == 0) | (own == branch)]
-        for places, own in zip(flat, branches, strict=True)
-        for branch in ([1, 2] if (own > 0).any() else [0])
+        [start + place for place, branch in enumerate(own) if branch in (0, tail)]
+        for start, own in zip(starts, branches, strict=True)
+        for tail in ([1, 2] if any(own) else [0])
     ]
-    length = max(map(len, paths))
-    places = torch.stack([torch.cat([path, path[:1].expand(length - len(path))]) for path in paths])
-    back = torch.zeros(rows * longest, dtype=torch.int64)
+    longest = max(map(len, paths))
+    back = torch.zeros(size, dtype=torch.int64)
     # In reverse, so that what stands in two answers is taken from the first.
     for number, path in reversed(list(enumerate(paths))):
-        back[path] = number * length + torch.arange(len(path))
-    return Shared(branches, places, back)
+        back[path] = number * longest + torch.arange(len(path))
+    return Layout(torch.tensor([path + path[:1] * (longest - len(path)) for path in paths]), back)
 
 
 def mask(branches: Tensor) -> Tensor:
@@ -75,13 +80,13 @@ def _attend(
     """Heads first, [R, H, T, D]; the result with heads behind tokens, [R, T, H, D]."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    found: Shared | None = kwargs.pop("shared_rows", None)
+    found: Layout | None = kwargs.pop("answer_layout", None)
     if found is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     answers = [_answers(states, found.places) for states in (query, key, value)]
     attended, _ = sdpa_attention_forward(module, *answers, None, **(kwargs | {"is_causal": True}))
     rows = attended.flatten(0, 1).index_select(0, found.back)
-    return rows.unflatten(0, found.branches.shape), None
+    return rows.unflatten(0, (len(query), -1)), None
 
 
 def _answers(states: Tensor, places: Tensor) -> Tensor:

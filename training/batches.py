@@ -16,14 +16,15 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import accumulate, chain, count, islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.failures import UserError
-from training.attention import Shared, shared
+from training import attention
+from training.attention import Layout
 from training.tokens import Example, PairExample
 
 
@@ -45,7 +46,7 @@ class Batch(NamedTuple):
         offset: int64 [M], which token of its answer it is, 0 being the first after the prompt.
         weights: fp32 [M], never 0.
         tokens: those that go through the model, without padding.
-        shared: where rows hold tails that are blind to each other, which tokens belong together; else None.
+        layout: where rows hold several answers, which tokens are whose; None where each has a row of its own.
     """
 
     input_ids: Tensor
@@ -58,7 +59,7 @@ class Batch(NamedTuple):
     offset: Tensor
     weights: Tensor
     tokens: int
-    shared: Shared | None = None
+    layout: Layout | None = None
 
 
 def on(batch: Batch, device: torch.device | str) -> Batch:
@@ -67,19 +68,21 @@ def on(batch: Batch, device: torch.device | str) -> Batch:
     def moved(parts: Iterable[Any]) -> list[Any]:
         return [part.to(device) if isinstance(part, Tensor) else part for part in parts]
 
-    shared = None if batch.shared is None else Shared(*moved(batch.shared))
-    return Batch(*moved(batch))._replace(shared=shared)
+    layout = None if batch.layout is None else Layout(*moved(batch.layout))
+    return Batch(*moved(batch))._replace(layout=layout)
 
 
-def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Examples as one batch, in their order."""
+def collate(examples: Sequence[Example], pad_id: int, pack: bool = False) -> Batch:
+    """Examples as one batch, in their order; with `pack` in one row, one behind the other (`training.attention`)."""
     rows = _Rows()
     for answer, example in enumerate(examples):
         rows.alone(answer, example, example.weights)
-    return rows.batch(pad_id, examples[0].input_ids[0])
+    return rows.batch(pad_id, examples[0].input_ids[0], pack)
 
 
-def collate_pairs(pairs: Sequence[PairExample], pad_id: int, share: bool = True, cancel: bool = False) -> Batch:
+def collate_pairs(
+    pairs: Sequence[PairExample], pad_id: int, share: bool = True, cancel: bool = False, pack: bool = False
+) -> Batch:
     """B pairs as one batch of 2B answers: all chosen ones, then all rejected ones in the same order.
 
     Args:
@@ -88,6 +91,7 @@ def collate_pairs(pairs: Sequence[PairExample], pad_id: int, share: bool = True,
         share: whether what the answers of a pair begin with is run once, in a row for both (`training.attention`).
         cancel: whether to leave out tokens that both answers share, with equal weights and before they part. In a
             difference of weighted sums, chosen less rejected, they cancel, in value and in gradient.
+        pack: whether everything stands in one row, so that nothing is padded.
     """
     rows = _Rows()
     weights = [_without_common(pair) if cancel else (pair.chosen.weights, pair.rejected.weights) for pair in pairs]
@@ -99,7 +103,7 @@ def collate_pairs(pairs: Sequence[PairExample], pad_id: int, share: bool = True,
             alone += [(number, pair.chosen, chosen), (len(pairs) + number, pair.rejected, rejected)]
     for row in sorted(alone, key=lambda row: row[0]):
         rows.alone(*row)
-    return rows.batch(pad_id, pairs[0].chosen.input_ids[0])
+    return rows.batch(pad_id, pairs[0].chosen.input_ids[0], pack)
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
@@ -181,32 +185,50 @@ class _Rows:
                 target, offset = example.input_ids[token], token - example.response_start
                 self.entries.append(_Entry(answer, len(self.ids), place, target, offset, weight))
 
-    def batch(self, pad_id: int, any_id: int) -> Batch:
+    def batch(self, pad_id: int, any_id: int, pack: bool) -> Batch:
         """The tensors. Where no answer carries weight, one token is run: workers must all go through the model."""
         if not self.ids:
             self._row([any_id], [0], [0])
-        longest = max(map(len, self.ids))
-        branches = _padded(self.branches, longest, -1)
-        self.entries.sort(key=lambda entry: entry.answer)
-        predicted = [(entry.row * longest + entry.place, entry.target) for entry in self.entries]
-        unique = sorted(set(predicted))
-        number = {prediction: place for place, prediction in enumerate(unique)}
+        lengths = [len(row) for row in self.ids]
+        pack = pack and len(lengths) > 1
+        starts = [*accumulate(lengths[:-1], initial=0)] if pack else [max(lengths) * row for row in range(len(lengths))]
+        ids, positions, branches = (
+            _padded([list(chain(*rows))] if pack else rows, value)
+            for rows, value in ((self.ids, pad_id), (self.positions, 0), (self.branches, -1))
+        )
+        layout = None
+        if pack or (branches > 0).any():
+            layout = attention.layout(self.branches, starts, ids.numel())._replace(branches=None if pack else branches)
         return Batch(
-            input_ids=_padded(self.ids, longest, pad_id),
+            input_ids=ids,
             attention_mask=(branches >= 0).to(torch.int64),
-            position_ids=_padded(self.positions, longest, 0),
-            index=torch.tensor([place for place, _ in unique], dtype=torch.int64),
-            targets=torch.tensor([target for _, target in unique], dtype=torch.int64),
-            scored=torch.tensor([number[prediction] for prediction in predicted], dtype=torch.int64),
-            answer=torch.tensor([entry.answer for entry in self.entries], dtype=torch.int64),
-            offset=torch.tensor([entry.offset for entry in self.entries], dtype=torch.int64),
-            weights=torch.tensor([entry.weight for entry in self.entries], dtype=torch.float32),
-            tokens=sum(map(len, self.ids)),
-            shared=shared(branches) if (branches > 0).any() else None,
+            position_ids=positions,
+            tokens=sum(lengths),
+            layout=layout,
+            **self._predictions(starts),
         )
 
+    def _predictions(self, starts: Sequence[int]) -> dict[str, Tensor]:
+        """What is predicted where, rows beginning at these places."""
+        entries = sorted(self.entries, key=lambda entry: entry.answer)
+        predicted = [(starts[entry.row] + entry.place, entry.target) for entry in entries]
+        unique = sorted(set(predicted))
+        number = {prediction: place for place, prediction in enumerate(unique)}
+        columns = {
+            "index": [place for place, _ in unique],
+            "targets": [target for _, target in unique],
+            "scored": [number[prediction] for prediction in predicted],
+            "answer": [entry.answer for entry in entries],
+            "offset": [entry.offset for entry in entries],
+        }
+        weights = torch.tensor([entry.weight for entry in entries], dtype=torch.float32)
+        return {name: torch.tensor(column, dtype=torch.int64) for name, column in columns.items()} | {
+            "weights": weights
+        }
 
-def _padded(rows: list[list[int]], longest: int, value: int) -> Tensor:
+
+def _padded(rows: list[list[int]], value: int) -> Tensor:
+    longest = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], dtype=torch.int64)
 
 

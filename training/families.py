@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pipeline.failures import UserError
-from training.attention import shared
 from training.batches import Batch, collate, collate_pairs, on
 from training.scoring import Scorer, Scores
 from training.tokens import Example, PairExample
@@ -37,16 +36,22 @@ class Family(NamedTuple):
     Attributes:
         chunked: whether its last layer can be applied apart from it.
         shared: whether the answers of a pair can share a row.
+        packed: whether all answers can.
         notes: reasons against either.
     """
 
     chunked: bool
     shared: bool
+    packed: bool = False
     notes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """For the manifest of a run."""
-        layout = {"head": "chunked" if self.chunked else "full", "prefixes": "shared" if self.shared else "repeated"}
+        layout = {
+            "head": "chunked" if self.chunked else "full",
+            "prefixes": "shared" if self.shared else "repeated",
+            "padding": "none" if self.packed else "to the longest",
+        }
         return layout | ({"layout_notes": list(self.notes)} if self.notes else {})
 
 
@@ -87,28 +92,26 @@ def _tried(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Fam
     if isinstance(found, str) or (found - expected).abs().max() > TOLERANCE[dtype]:
         scorer.plain = True
         why = found if isinstance(found, str) else "its logits are no product of its last hidden states"
-        return Family(False, False, (f"full logits: {why}",))
+        return Family(False, False, notes=(f"full logits: {why}",))
     why_not = _window(config, tokens)
     for masks in sorted({scorer.masks, True}) if why_not is None else ():
         scorer.masks = masks
-        why_not = _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype])
+        why_not = _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype], pack=not masks)
         if why_not is None:
-            break
-    return Family(True, why_not is None, (f"no shared prefixes: {why_not}",) if why_not else ())
+            return Family(True, True, packed=not masks)
+    return Family(True, False, notes=(f"no shared prefixes: {why_not}",))
 
 
 def _why_not_shared(
-    score: Callable[[Batch], Scores], vocabulary: int, device: torch.device, expected: Tensor, share: float
+    score: Callable[[Batch], Scores], vocabulary: int, device: torch.device, expected: Tensor, share: float, pack: bool
 ) -> str | None:
-    """What is wrong with answers in one row, if something is."""
+    """What is wrong with answers that share rows, if something is."""
     pairs, others = _pairs(vocabulary), _pairs(vocabulary, other_chosen=True)
-    batch, changed = (on(collate_pairs(both, 0), device) for both in (pairs, others))
-    assert batch.shared is not None
+    batch, changed = (on(collate_pairs(both, 0, pack=pack), device) for both in (pairs, others))
     found = _attempt(score, batch)
     if isinstance(found, str):
         return found
-    one_branch = on(batch._replace(shared=shared(batch.shared.branches.clamp(max=0).cpu())), device)
-    wrong = (_entries(score, one_branch) - expected).abs().mean()
+    wrong = (_entries(score, batch._replace(layout=None)) - expected).abs().mean()
     rounding = 2 * torch.finfo(torch.float32).eps * expected.abs().max()
     if (found - expected).abs().mean() > share * wrong + rounding:
         return "its attention follows neither ours nor a mask"

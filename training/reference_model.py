@@ -71,7 +71,7 @@ def looking(frozen: Frozen, form: Form, pad: int, device: torch.device) -> Look:
 
     @torch.no_grad()
     def look(pairs: Sequence[PairExample]) -> Kept:
-        batch = on(collate_pairs(pairs, pad, frozen.family.shared), device)
+        batch = on(collate_pairs(pairs, pad, frozen.family.shared, pack=frozen.family.packed), device)
         offsets = batch.offset.int()
         if form == "logps":
             return Kept(offsets, frozen.scorer(batch).logps[batch.scored])

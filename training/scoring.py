@@ -175,14 +175,15 @@ class Scorer(nn.Module):
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         """What a model is called with. Plain rows need no mask: no token sees the padding to its right."""
-        if batch.shared is None:
+        if batch.layout is None:
             return {"input_ids": batch.input_ids}
         inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
         if not self.masks:
             # A 4-D mask is passed on as it is, where others would be made to fit the positions.
             anything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
-            return inputs | {"attention_mask": anything, "shared_rows": batch.shared}
-        mask = attention.mask(batch.shared.branches)
+            return inputs | {"attention_mask": anything, "answer_layout": batch.layout}
+        assert batch.layout.branches is not None, "a mask of packed rows would be as large as all of them, squared"
+        mask = attention.mask(batch.layout.branches)
         if self.model.config._attn_implementation == "eager":
             # There the mask is added to the scores.
             dtype = self.head.weight.dtype

@@ -202,7 +202,7 @@ class Run:
 
     def _sft_loss(self, mine: Sequence[Example], rows: Sequence[Example]) -> Contribution:
         """The token mean over the whole batch of all ranks, exact without communication."""
-        batch = on(collate(mine, self.tokenizer.pad_token_id or 0), self.engine.device)
+        batch = on(collate(mine, self.tokenizer.pad_token_id or 0, self.family.packed), self.engine.device)
         logps = self.engine(batch).logps[batch.scored]
         sums = weighted_sums(logps, batch.weights, batch.answer, len(mine))
         losses = sft(sums, self._row_weights(mine))
@@ -218,7 +218,7 @@ class Run:
         Where answers share tokens that cancel in the loss, those are not computed, and are in no figure of a side.
         """
         needs, pad = config.objective, self.tokenizer.pad_token_id or 0
-        batch = collate_pairs(mine, pad, self.family.shared, cancel=needs.cancels)
+        batch = collate_pairs(mine, pad, self.family.shared, needs.cancels, self.family.packed)
         said = self.reference.of(batch, mine, self.engine.module, kl=needs.kl) if self.reference else Said()
         batch = on(batch, self.engine.device)
         scores = self.engine(batch, said.source, kl=needs.kl)

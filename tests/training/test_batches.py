@@ -27,6 +27,25 @@ def pair(chosen: Example, rejected: Example) -> PairExample:
     return PairExample("r", chosen, rejected)
 
 
+def seen(batch: Batch) -> dict[int, list[int]]:
+    """For every place in [R * T] the places that attention lets it see, in their order, itself the last."""
+    rows, longest = batch.input_ids.shape
+    if batch.layout is None:
+        return {own: list(range(own - own % longest, own + 1)) for own in range(rows * longest)}
+    places = batch.layout.places
+    found = {}
+    for own, back in enumerate(batch.layout.back.tolist()):
+        answer, position = divmod(back, places.shape[1])
+        if places[answer, position] == own:  # or it is padding
+            found[own] = places[answer, : position + 1].tolist()
+    if batch.layout.branches is not None:
+        sees = mask(batch.layout.branches)[:, 0]
+        for own, places_seen in found.items():
+            row, place = divmod(own, longest)
+            assert (sees[row, place].nonzero().squeeze(1) + row * longest).tolist() == places_seen
+    return found
+
+
 def entries(batch: Batch) -> list[tuple[int, int, int, float]]:
     """(answer, token, offset, weight) of every entry."""
     targets = batch.targets[batch.scored]
@@ -78,11 +97,11 @@ def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
     assert batch.input_ids.tolist() == [[5, 6, 7, 10, 11, 20]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3]]
     assert batch.tokens == 6
-    assert batch.shared is not None
-    assert batch.shared.branches.tolist() == [[0, 0, 0, 1, 1, 2]]
-    assert batch.shared.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
-    assert batch.shared.back.tolist() == [0, 1, 2, 3, 4, 8]
-    assert mask(batch.shared.branches)[0, 0].int().tolist() == [
+    assert batch.layout is not None and batch.layout.branches is not None
+    assert batch.layout.branches.tolist() == [[0, 0, 0, 1, 1, 2]]
+    assert batch.layout.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
+    assert batch.layout.back.tolist() == [0, 1, 2, 3, 4, 8]
+    assert mask(batch.layout.branches)[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0],
@@ -99,13 +118,29 @@ def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
     assert batch.offset.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
 
 
+def test_packed_answers_stand_in_one_row_without_padding() -> None:
+    pairs = [pair(example(5, 6, 7, 9), example(5, 8, 9)), pair(example(1, 2, 9), example(1, 3, 9, weights=(0, 0)))]
+    batch = collate_pairs(pairs, pad_id=0, pack=True)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 1, 2]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 1, 0, 1]]
+    assert batch.attention_mask.tolist() == [[1] * 6] and batch.tokens == 6
+    assert batch.layout is not None and batch.layout.branches is None
+    assert batch.layout.places.tolist() == [[0, 1, 2], [0, 3, 0], [4, 5, 4]]
+    assert batch.layout.back.tolist() == [0, 1, 2, 4, 6, 7]
+    assert entries(batch) == entries(collate_pairs(pairs, pad_id=0, share=False))
+    rows = collate([example(5, 6, 7), example(1, 2)], pad_id=0, pack=True)
+    assert rows.input_ids.tolist() == [[5, 6, 1]] and rows.index.tolist() == [0, 1, 2]
+    # A single answer is a row as it is.
+    assert collate([example(5, 6, 7)], pad_id=0, pack=True).layout is None
+
+
 def test_padding_of_shared_rows_is_seen_by_nothing_and_sees_something() -> None:
     """A row of the softmax without an entry would be NaN."""
     pairs = [pair(example(5, 6, 7, 9), example(5, 8, 7, 9)), pair(example(5, 6, 9), example(5, 8, 9))]
     batch = collate_pairs(pairs, pad_id=0)
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
-    assert batch.shared is not None
-    sees = mask(batch.shared.branches)[1, 0]
+    assert batch.layout is not None and batch.layout.branches is not None
+    sees = mask(batch.layout.branches)[1, 0]
     assert sees[:3].int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0]]
     assert sees.any(1).all() and not sees[:3, 3:].any()
 
@@ -116,7 +151,7 @@ def test_a_shared_row_ends_with_the_last_token_that_either_answer_needs() -> Non
     batch = collate_pairs([both], pad_id=0)
     assert batch.input_ids.tolist() == [[5, 6, 7, 20]]
     assert entries(batch) == [(0, 6, 0, 1.0), (1, 9, 3, 1.0)]
-    assert batch.shared is None
+    assert batch.layout is None
     one_sided = pair(example(5, 6, 7, weights=(0, 0)), example(5, 8, 7, 9, weights=(0, 1, 0)))
     assert collate_pairs([one_sided], pad_id=0).input_ids.tolist() == [[5, 8]]
 
@@ -140,19 +175,17 @@ def test_shared_tokens_of_equal_weight_cancel_on_request() -> None:
 
 def test_batches_move_whole() -> None:
     batch = on(collate_pairs([pair(example(5, 6, 7), example(5, 8, 7, 9))], pad_id=0), "meta")
-    assert batch.shared is not None and batch.tokens == 4
-    assert all(part.device.type == "meta" for part in (*batch[:-2], *batch.shared))
+    assert batch.layout is not None and batch.tokens == 4
+    assert all(part.device.type == "meta" for part in (*batch[:-2], *batch.layout))
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 10**6), share=st.booleans())
-def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, share: bool) -> None:
+@given(seed=st.integers(0, 10**6), share=st.booleans(), pack=st.booleans())
+def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, share: bool, pack: bool) -> None:
     """Whatever the layout: what a place sees is its answer up to there, each token at its own position."""
     pairs = random_pairs(seed)
-    batch = collate_pairs(pairs, 0, share)
-    rows, longest = batch.input_ids.shape
-    plain = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
-    sees = plain if batch.shared is None else mask(batch.shared.branches)
+    batch = collate_pairs(pairs, 0, share, pack=pack)
+    ids, positions, sees = batch.input_ids.flatten(), batch.position_ids.flatten(), seen(batch)
     answers = [p.chosen for p in pairs] + [p.rejected for p in pairs]
     assert batch.answer.tolist() == sorted(batch.answer.tolist())
     assert len(set(zip(batch.index.tolist(), batch.targets.tolist(), strict=True))) == len(batch.index)
@@ -160,21 +193,12 @@ def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, shar
     for scored, answer, offset, weight in zip(
         batch.scored.tolist(), batch.answer.tolist(), batch.offset.tolist(), batch.weights.tolist(), strict=True
     ):
-        row, place = divmod(int(batch.index[scored]), longest)
-        seen = sees[row, 0, place].nonzero().squeeze(1)
+        own = int(batch.index[scored])
         token = answers[answer].response_start + offset
-        assert batch.input_ids[row, seen].tolist() == list(answers[answer].input_ids[:token])
-        assert batch.position_ids[row, seen].tolist() == list(range(token))
+        assert ids[sees[own]].tolist() == list(answers[answer].input_ids[:token])
+        assert positions[sees[own]].tolist() == list(range(token))
         assert int(batch.targets[scored]) == answers[answer].input_ids[token]
         found[answer][token] = weight
-    if batch.shared is not None:
-        # What attends is, answer by answer, what the mask lets see; and every token finds its own place again.
-        attends = {tuple(places) for places in batch.shared.places.tolist()}
-        for place in batch.index.tolist():
-            row, own = divmod(place, longest)
-            seen = tuple((sees[row, 0, own].nonzero().squeeze(1) + row * longest).tolist())
-            assert any(path[: len(seen)] == seen for path in attends)
-            assert batch.shared.places.flatten()[batch.shared.back[place]] == place
     for answer, example in zip(found, answers, strict=True):
         assert answer == {token: weight for token, weight in enumerate(example.weights) if weight}
 
