@@ -40,7 +40,7 @@ def collated(case: Case) -> Batch:
         for number, (chosen, rejected) in enumerate(work.pairs(case))
     ]
     share = bool(case.settings.get("share", True))
-    return collate_pairs(pairs, work.PAD, share=share, cancel=case.loss == "dpo")
+    return collate_pairs(pairs, work.PAD, share=share, cancel=case.loss == "dpo", pack=True)
 
 
 def _example(number: int, case: Case, answer: Answer) -> Example:

@@ -119,15 +119,17 @@ class _Predict(torch.autograd.Function):
         ctx.kept = 0 if ctx.frozen else min(how.kept, len(hidden))
         columns, slopes, probabilities = [], [], []
         for rows in _chunks(ctx.kept, len(hidden), how.chunk):
-            z = _logits(hidden[rows], head, scratch(0, rows))
-            z_r = None if theirs is None else _logits(theirs[rows], how.reference, scratch(1, rows))
+            # What is kept is worked out where it stays.
+            place = scratch.fresh if rows.stop <= ctx.kept else scratch
+            z = _logits(hidden[rows], head, place(0, rows))
+            z_r = None if theirs is None else _logits(theirs[rows], how.reference, place(1, rows))
             bent = _bent(z, how.cap)
-            values, p, p_r = _values(z, z_r, targets[rows], how.top, scratch(2, rows))
+            values, p, p_r = _values(z, z_r, targets[rows], how.top, scratch)
             columns.append(values)
             if how.learns and ctx.frozen:
                 slopes.append(_slopes(p, p_r, targets[rows], bent, weight))
             elif rows.stop <= ctx.kept:
-                probabilities += [p.clone(), None if p_r is None else p_r.clone()]
+                probabilities += [p, p_r]
         logps, lse, kl, reference, top, reference_lse = _joined(columns)
         ctx.mark_non_differentiable(*(value for value in (reference, top) if value is not None))
         saved = _joined(slopes) if slopes else probabilities
@@ -154,7 +156,7 @@ class _Gradients(NamedTuple):
 
 
 def _values(
-    z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool, difference: Tensor
+    z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool, scratch: _Scratch
 ) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor | None]:
     """The columns of a chunk, as in `Predictions` with the reference's lse behind; p in the place of z, p_r of z_r."""
     best = z.argmax(-1) if top else None
@@ -163,7 +165,7 @@ def _values(
         lse = _to_probabilities(z)
         return (picked - lse, lse, None, None, best, None), z, None
     picked_r = _picked(z_r, targets)
-    torch.sub(z_r, z, out=difference)
+    difference = torch.sub(z_r, z, out=scratch(2, slice(0, len(z))))
     lse, lse_r = _to_probabilities(z), _to_probabilities(z_r)
     kl = torch.einsum("nv,nv->n", z_r, difference) - (lse_r - lse)
     return (picked - lse, lse, kl, picked_r - lse_r, best, lse_r), z, z_r
@@ -261,8 +263,15 @@ class _Scratch:
     def __call__(self, number: int, rows: slice | Tensor) -> Tensor:
         """The tensor of this number, as many rows of it: [n, V]."""
         if number not in self._made:
-            self._made[number] = self._like.new_empty(self._shape, dtype=_precise(self._like.dtype))
+            self._made[number] = self._empty(self._shape[0])
         return self._made[number][: len(rows) if isinstance(rows, Tensor) else rows.stop - rows.start]
+
+    def fresh(self, number: int, rows: slice) -> Tensor:
+        """A tensor that nothing else will use."""
+        return self._empty(rows.stop - rows.start)
+
+    def _empty(self, rows: int) -> Tensor:
+        return self._like.new_empty((rows, self._shape[1]), dtype=_precise(self._like.dtype))
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
