@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kintsugi.api import LiveReference, PairCollator, Scorer, metrics, preference_loss, sides
+from kintsugi.api import LiveReference, PairCollator, Scorer, metrics, preference_loss, probe, sides
 from training import tiny
 
 ROWS = [
@@ -54,7 +54,7 @@ def main(steps: int = 10) -> list[dict[str, float]]:
         model, tokenizer = load(Path(folder))
     policy, reference = Scorer(model), LiveReference(Scorer(copy.deepcopy(model).eval().requires_grad_(False)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    collator = PairCollator(tokenizer, mask="granular", diff=True)
+    collator = PairCollator(tokenizer, mask="granular", diff=True, family=probe(policy))
     batches = DataLoader(ROWS, batch_size=3, collate_fn=collator.batch)
     log = []
     for step in range(steps):

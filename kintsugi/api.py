@@ -1,6 +1,6 @@
 """The library: records, spans, token weights and losses under one name, for training loops and tools of one's own.
 
-    from kintsugi.api import LiveReference, PairCollator, Scorer, preference_loss, sides
+    from kintsugi.api import LiveReference, PairCollator, Scorer, preference_loss, probe, sides
 
 Everything here is pure: no Ray, no DeepSpeed, no vLLM, no store. `docs/api.md` has a page on it and
 `examples/trl_pairs.py` a whole training step. Arguments, shapes and equations stand in the docstrings.
@@ -19,6 +19,7 @@ from pipeline.spans import Edit, Span, apply, edit_at, inverse, spans_of
 from pipeline.stages.annotate import annotate, marked
 from training.batches import Batch, collate, collate_pairs, on, sample_order
 from training.collator import PairCollator, WeightedRows, preference_record
+from training.families import Family, probe
 from training.logps import Positions, position_kl, select, shift, token_logps, weighted_sums
 from training.losses import (
     PreferenceLoss,
@@ -55,6 +56,7 @@ __all__ = [
     "Cut",
     "Edit",
     "Example",
+    "Family",
     "FunctionTest",
     "LiveReference",
     "Mask",
@@ -96,6 +98,7 @@ __all__ = [
     "position_kl",
     "preference_loss",
     "preference_record",
+    "probe",
     "rdpo",
     "read_rows",
     "sample_order",

@@ -16,6 +16,7 @@ from pipeline.sources.formats import FORMATS, BadRow, recognise, record_id
 from pipeline.stages.annotate import annotate, marked
 from pipeline.store import content_key
 from training.batches import Batch, collate_pairs
+from training.families import Family
 from training.policies import Mask, mask_of
 from training.tokens import PairExample, pair_example
 from training.truncation import TooLong
@@ -72,6 +73,8 @@ class PairCollator:
         diff: whether pairs that come without spans are compared and marked where they differ.
         seed: of the `random` mask.
         too_long: what becomes of a longer row: an error (``reject``: filter such rows out before), ``cut``, or a `Cut`.
+        family: what the model allows, from `training.families.probe`: then batches are laid out so. Without it every
+            answer has a row of its own, padded to the longest.
     """
 
     tokenizer: Tokenizer
@@ -80,6 +83,7 @@ class PairCollator:
     diff: bool = False
     seed: int = 0
     too_long: TooLong = "reject"
+    family: Family | None = None
 
     def __call__(self, rows: Sequence[Pair]) -> WeightedRows:
         """The rows, whole: ``input_ids``, ``attention_mask`` and ``weights``, [2B, T] each."""
@@ -97,8 +101,9 @@ class PairCollator:
         )
 
     def batch(self, rows: Sequence[Pair]) -> Batch:
-        """The rows as a `training.batches.Batch` of 2B answers, those of a pair in rows of their own."""
-        return collate_pairs(self.pairs(rows), _pad_id(self.tokenizer), share=False)
+        """The rows as a `training.batches.Batch` of 2B answers, with all that the model's family allows."""
+        share, pack = (self.family.shared, self.family.packed) if self.family else (False, False)
+        return collate_pairs(self.pairs(rows), _pad_id(self.tokenizer), share=share, pack=pack)
 
     def pairs(self, rows: Sequence[Pair]) -> list[PairExample]:
         """The rows as tokens and weights."""

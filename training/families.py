@@ -55,17 +55,18 @@ class Family(NamedTuple):
         return layout | ({"layout_notes": list(self.notes)} if self.notes else {})
 
 
-def probe(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Family:
+def probe(scorer: Scorer, tokens: int = 1, run: Callable[[Batch], Scores] | None = None) -> Family:
     """Try a model, and set `scorer.plain` and `scorer.masks` to what is right for it. All ranks call this.
 
     Args:
-        score: what runs `scorer`: itself, or the engine that wraps it.
         scorer: the model, in any mode.
         tokens: those of the longest example of the run.
+        run: what runs the scorer, such as an engine that wraps it; by default the scorer itself.
 
     Raises:
         UserError: the model cannot take as many tokens.
     """
+    score = run or scorer
     trains = scorer.training
     scorer.eval()
     try:

@@ -42,7 +42,7 @@ class Frozen:
         self._engine = engine.for_looking(self.scorer, config) if self.sharded else None
         if not self.sharded:
             self.scorer.to(device)
-        self.family = probe(self._engine or self.scorer, self.scorer, tokens)
+        self.family = probe(self.scorer, tokens, self._engine)
         with engine.gathered(self.scorer.head) if self.sharded else nullcontext():
             weight, bias, cap = self.scorer.head.weights()
             self.head = HeadWeights(weight.clone(), None if bias is None else bias.clone(), cap)

@@ -95,7 +95,7 @@ class Run:
         torch.manual_seed(self.config.seed)
         model, self._keeper = self._load(start)
         self.engine = engines.initialize(model, self.config)
-        self.family = probe(self.engine, self.engine.module, longest(self.examples))
+        self.family = probe(self.engine.module, longest(self.examples), self.engine)
 
     def train(self) -> None:
         """Train from the last checkpoint to the end, export, and commit."""

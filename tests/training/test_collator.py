@@ -99,16 +99,21 @@ def test_the_sides_of_a_batch_are_sums_over_its_weighted_tokens(tokenizer):
             assert side.tokens[i].item() == pytest.approx(weights.sum().item())
 
 
-def test_a_scorer_finds_the_sums_of_full_logits(tokenizer, tiny_directory):
+@pytest.mark.parametrize("probed", [False, True])
+def test_a_scorer_finds_the_sums_of_full_logits(tokenizer, tiny_directory, probed):
     """The two ways through the library: rows with logits of every token, and a batch with a scorer."""
     model = AutoModelForCausalLM.from_pretrained(tiny_directory).eval()
-    collator = PairCollator(tokenizer, mask="response", diff=True)
+    scorer = api.Scorer(model)
+    family = api.probe(scorer)
+    assert family.shared and family.packed
+    collator = PairCollator(tokenizer, mask="response", diff=True, family=family if probed else None)
     rows = [MARKED, ROW]
     whole, batch = collator(rows), collator.batch(rows)
+    assert len(batch.input_ids) == (1 if probed else 4)
     positions = api.shift(whole.input_ids, whole.weights)
     with torch.no_grad():
         logits = api.select(model(whole.input_ids, attention_mask=whole.attention_mask).logits, positions)
-        scores = api.Scorer(model)(batch)
+        scores = scorer(batch)
     logps = api.token_logps(logits, positions.targets)
     chosen, rejected = api.sides(batch, 2, scores.logps, scores.logps)
     expected = api.weighted_sums(logps, positions.weights, positions.row, 4)

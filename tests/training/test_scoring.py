@@ -219,7 +219,7 @@ def test_logits_of_the_whole_batch_are_never_made(llamas: tuple[Scorer, Scorer],
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_families_that_share_are_known_to(family: str, dtype: torch.dtype) -> None:
     scorer = Scorer(build(family).to(dtype).train())
-    found = probe(scorer, scorer, 20)
+    found = probe(scorer, 20)
     assert (found.chunked, found.shared, found.notes) == (True, True, ())
     # GPT-J computes attention itself, which takes a mask.
     assert found.packed == (not scorer.masks) == (family != "gpt-j, a head with a bias")
@@ -236,7 +236,7 @@ def test_families_that_share_are_known_to(family: str, dtype: torch.dtype) -> No
 )
 def test_families_that_do_not_share_are_known_not_to(family: str, why: str) -> None:
     scorer = Scorer(build(family))
-    found = probe(scorer, scorer, 20)
+    found = probe(scorer, 20)
     assert (found.chunked, found.shared) == (True, False)
     assert why in found.notes[0]
     layout = {"head": "chunked", "prefixes": "repeated", "padding": "to the longest"}
@@ -250,7 +250,7 @@ def test_attention_that_ignores_the_mask_is_found_out(monkeypatch: Any) -> None:
     monkeypatch.setattr(
         Scorer, "_inputs", lambda self, batch: {k: v for k, v in inputs(self, batch).items() if k not in without}
     )
-    assert "follows neither" in probe(scorer, scorer, 20).notes[0]
+    assert "follows neither" in probe(scorer, 20).notes[0]
 
 
 def test_a_leak_between_answers_is_found_out(monkeypatch: Any) -> None:
@@ -262,7 +262,7 @@ def test_a_leak_between_answers_is_found_out(monkeypatch: Any) -> None:
         "forward",
         lambda ids: (x := embed(ids)) + 0.01 * x.cumsum(1).roll(1, 1) * (ids > -1)[..., None],
     )
-    assert not probe(scorer, scorer, 20).shared
+    assert not probe(scorer, 20).shared
 
 
 def test_a_last_layer_of_its_own_kind_is_taken_whole(monkeypatch: Any) -> None:
@@ -277,7 +277,7 @@ def test_a_last_layer_of_its_own_kind_is_taken_whole(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(type(policy), "forward", squared)
     scorer, other = Scorer(policy), Scorer(reference)
-    found = probe(scorer, scorer, 20)
+    found = probe(scorer, 20)
     assert (found.chunked, found.shared, scorer.plain) == (False, False, True)
     assert "no product" in found.notes[0]
     other.plain = True
@@ -292,11 +292,11 @@ def test_a_last_layer_of_its_own_kind_is_taken_whole(monkeypatch: Any) -> None:
 def test_rows_too_long_for_a_model_are_refused_in_words() -> None:
     scorer = Scorer(build("gpt2"))
     with pytest.raises(UserError, match="rows have up to 66 tokens, and the model has positions for 64") as caught:
-        probe(scorer, scorer, 66)
+        probe(scorer, 66)
     assert caught.value.where == "max_length"
     # Rotary positions go on: 66 tokens are worse there, and no error.
     rotary = Scorer(build("llama"))
-    assert probe(rotary, rotary, 66).shared
+    assert probe(rotary, 66).shared
 
 
 def test_a_model_is_saved_and_loaded_as_without_the_scorer(tmp_path: Path) -> None:
