@@ -134,6 +134,29 @@ def test_tdpo2_would_be_another_loss_if_shared_tokens_were_left_out(llamas: tupl
     assert (gradients[0] - gradients[1]).abs().max() > 1e-3
 
 
+def test_a_pair_of_which_all_cancels_has_a_loss_and_gradients_of_zero(llamas: tuple[Scorer, Scorer]) -> None:
+    """There must be gradients: with several workers each has to come along."""
+    policy, reference = llamas
+    answers = [Example("a", (5, 6, 7, tail), (0.0, 1.0, 2.0, 0.0), 1) for tail in (8, 9)]
+    found = loss_of("dpo", policy, LiveReference(reference), [PairExample("a", *answers)], cancel=True, pack=True)
+    assert found.item() == pytest.approx(math.log(2))
+    policy.zero_grad(set_to_none=True)
+    found.backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_layers_that_are_computed_again_in_the_backward_pass_know_the_layout(share: bool) -> None:
+    policy, reference = Scorer(build("llama", 0)), Scorer(build("llama", 1).requires_grad_(False))
+    pairs = random_pairs(seed=11)
+    expected = plain_loss("tdpo2", policy.model, reference.model, pairs)
+    value, slope = expected.item(), gradient(expected, policy.model)
+    policy.model.train().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    found = loss_of("tdpo2", policy, LiveReference(reference), pairs, share=share, pack=True)
+    assert found.item() == pytest.approx(value, rel=1e-5)
+    torch.testing.assert_close(gradient(found, policy.model), slope, rtol=1e-5, atol=1e-5 * slope.abs().max().item())
+
+
 @pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt-j, a head with a bias", "gemma2, capped logits"])
 def test_a_policy_that_is_its_reference_starts_at_ln_2(family: str, share: bool) -> None:
