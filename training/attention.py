@@ -84,9 +84,17 @@ def _attend(
     if found is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     answers = [_answers(states, found.places) for states in (query, key, value)]
-    attended, _ = sdpa_attention_forward(module, *answers, None, **(kwargs | {"is_causal": True}))
+    window = _window(found.places.shape[1], kwargs.get("sliding_window"), query.device)
+    attended, _ = sdpa_attention_forward(module, *answers, window, **(kwargs | {"is_causal": True}))
     rows = attended.flatten(0, 1).index_select(0, found.back)
     return rows.unflatten(0, (len(query), -1)), None
+
+
+def _window(tokens: int, size: int | None, device: torch.device) -> Tensor | None:
+    """What a layer with a sliding window sees of answers that are longer: bool [1, 1, L, L]."""
+    if size is None or tokens <= size:
+        return None
+    return torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device=device).tril().triu(1 - size)
 
 
 def _answers(states: Tensor, places: Tensor) -> Tensor:

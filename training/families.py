@@ -94,21 +94,25 @@ def _tried(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int) -> Fam
         scorer.plain = True
         why = found if isinstance(found, str) else "its logits are no product of its last hidden states"
         return Family(False, False, notes=(f"full logits: {why}",))
-    why_not = _window(config, tokens)
-    for masks in sorted({scorer.masks, True}) if why_not is None else ():
+    why_not = ""
+    for masks in sorted({scorer.masks, True}):
         scorer.masks = masks
-        why_not = _why_not_shared(score, config.vocab_size, device, expected, OF_WRONG[dtype], pack=not masks)
-        if why_not is None:
+        why_not = _why_not_shared(score, scorer, _window(config, tokens), OF_WRONG[dtype])
+        if not why_not:
             return Family(True, True, packed=not masks)
     return Family(True, False, notes=(f"no shared prefixes: {why_not}",))
 
 
-def _why_not_shared(
-    score: Callable[[Batch], Scores], vocabulary: int, device: torch.device, expected: Tensor, share: float, pack: bool
-) -> str | None:
-    """What is wrong with answers that share rows, if something is."""
-    pairs, others = _pairs(vocabulary), _pairs(vocabulary, other_chosen=True)
+def _why_not_shared(score: Callable[[Batch], Scores], scorer: Scorer, window: int, share: float) -> str:
+    """What is wrong with answers that share rows, some with more tokens than a window has; empty where nothing is."""
+    device, vocabulary, pack = (
+        scorer.head.weight.device,
+        scorer.model.config.get_text_config().vocab_size,
+        not scorer.masks,
+    )
+    pairs, others = _pairs(vocabulary, window), _pairs(vocabulary, window, other_chosen=True)
     batch, changed = (on(collate_pairs(both, 0, pack=pack), device) for both in (pairs, others))
+    expected = _entries(score, on(collate_pairs(pairs, 0, share=False), device))
     found = _attempt(score, batch)
     if isinstance(found, str):
         return found
@@ -118,7 +122,7 @@ def _why_not_shared(
         return "its attention follows neither ours nor a mask"
     if (found - _entries(score, changed))[batch.answer >= len(pairs)].abs().mean() > LEAK_OF_WRONG * wrong:
         return "one answer leaks into the other"
-    return None
+    return ""
 
 
 def _entries(score: Callable[[Batch], Scores], batch: Batch) -> Tensor:
@@ -148,35 +152,36 @@ def _check_length(score: Callable[[Batch], Scores], scorer: Scorer, tokens: int)
         raise UserError("config", what, "max_length", f"Set max_length to {known} or less.") from None
 
 
-def _window(config: Any, tokens: int) -> str | None:
-    """Why a family's attention would not follow the mask on long rows, though it does on those tried here."""
-    if getattr(config, "window_size", None):
-        return "its attention looks back by places in the row, not by positions"
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None and all(kind == "full_attention" for kind in kinds):
-        return None
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    window = min((size for size in windows if size), default=tokens)
-    return f"rows have up to {tokens} tokens, and its attention a window of {window}" if window < tokens else None
+def _window(config: Any, tokens: int) -> int:
+    """How far layers look back that do not look back to the start, where rows of a run go beyond; else 0.
+
+    Two answers of so many `tokens` make a row of at most twice as many, and some families count places in it.
+    """
+    sizes = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
+    window = min((size for size in sizes if isinstance(size, int)), default=2 * tokens)
+    return window if window < 2 * tokens else 0
 
 
-def _pairs(vocabulary: int, other_chosen: bool = False) -> list[PairExample]:
+def _pairs(vocabulary: int, window: int = 0, other_chosen: bool = False) -> list[PairExample]:
     """Three pairs of other lengths, so that rows are padded: random tokens, which leave nothing to guess.
 
-    With `other_chosen`, the same but for other tokens where the chosen answers have parted from the rejected ones.
+    Args:
+        vocabulary: how many tokens there are.
+        window: tokens more in the prompt of the last pair.
+        other_chosen: whether to have other tokens where the chosen answers have parted from the rejected ones.
     """
     draw = random.Random(0)
 
     def words(count: int) -> tuple[int, ...]:
         return tuple(draw.randrange(1, vocabulary) for _ in range(count))
 
-    def answer(ids: tuple[int, ...]) -> Example:
-        return Example("probe", ids, (0.0, 0.0, *[1.0] * (len(ids) - 2)), 2)
+    def answer(ids: tuple[int, ...], prompt: int) -> Example:
+        return Example("probe", ids, (*[0.0] * prompt, *[1.0] * (len(ids) - prompt)), prompt)
 
     pairs = []
-    for common, size, other in ((0, 6, 2), (3, 3, 5), (5, 1, 4)):
-        start, firsts = words(2 + common), draw.sample(range(1, vocabulary), 3)
+    for prompt, common, size, other in ((2, 0, 6, 2), (2, 3, 3, 5), (2 + window, 5, 1, 4)):
+        start, firsts = words(prompt + common), draw.sample(range(1, vocabulary), 3)
         tails = [(first, *words(length)) for first, length in zip(firsts, (size, other, size), strict=True)]
         chosen = tails[2] if other_chosen else tails[0]
-        pairs.append(PairExample("probe", answer(start + chosen), answer(start + tails[1])))
+        pairs.append(PairExample("probe", answer(start + chosen, prompt), answer(start + tails[1], prompt)))
     return pairs

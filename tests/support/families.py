@@ -22,6 +22,14 @@ _LLAMA = {
     "sliding_window": None,
 }
 _GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+_NEO = {
+    "hidden_size": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "attention_types": [[["global", "local"], 1]],
+    "window_size": 9,
+    "max_position_embeddings": 64,
+}
 _BLOOM = {"hidden_size": 32, "n_layer": 2, "n_head": 4}
 
 SHARING: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,17 +39,18 @@ SHARING: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", _LLAMA),
     "mistral": ("mistral", _LLAMA),
     "mistral, window of 64": ("mistral", {**_LLAMA, "sliding_window": 64}),
+    "mistral, window of 9": ("mistral", {**_LLAMA, "sliding_window": 9}),
     "gpt2": ("gpt2", _GPT),
     "gpt-neox": ("gpt_neox", _LLAMA),
     "gpt-j, a head with a bias": ("gptj", {**_GPT, "rotary_dim": 4}),
-    "gemma2, capped logits": ("gemma2", {**_LLAMA, "sliding_window": 64, "final_logit_softcapping": 2.0}),
+    "gemma2, capped logits": ("gemma2", {**_LLAMA, "sliding_window": 9, "final_logit_softcapping": 2.0}),
     "cohere, scaled logits": ("cohere", _LLAMA),
     "granite, scaled logits": ("granite", {**_LLAMA, "logits_scaling": 4.0}),
     "mixtral": ("mixtral", {**_LLAMA, "num_local_experts": 4}),
 }
 """Families whose answers can share rows."""
 APART: dict[str, tuple[str, dict[str, Any]]] = {
-    "mistral, window of 9": ("mistral", {**_LLAMA, "sliding_window": 9}),
+    "gpt-neo, window of 9": ("gpt_neo", _NEO),
     "bloom, positions by distance": ("bloom", _BLOOM),
     "mamba, no attention": ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
 }

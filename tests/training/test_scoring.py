@@ -93,7 +93,8 @@ def test_every_family_gives_the_losses_and_gradients_of_full_logits(family: str)
         expected = plain_loss(loss, policy.model, reference.model, pairs)
         # Rows are shared in two ways: by our attention where a family takes part, and by a mask.
         layouts = [(False, False, True)]
-        if family in SHARING:
+        # A mask of ours would be taken for the window's as well.
+        if family in SHARING and family not in ("mistral, window of 9", "gemma2, capped logits"):
             layouts += [(True, False, True)]
         if family in SHARING and "gpt-j" not in family:
             layouts += [(True, False, False), (True, True, False), (False, True, False)]
@@ -252,7 +253,7 @@ def test_families_that_share_are_known_to(family: str, dtype: torch.dtype) -> No
 @pytest.mark.parametrize(
     ("family", "why"),
     [
-        ("mistral, window of 9", "rows have up to 20 tokens, and its attention a window of 9"),
+        ("gpt-neo, window of 9", "its attention follows neither ours nor a mask"),
         ("bloom, positions by distance", "Error: "),
         ("mamba, no attention", "Error: "),
     ],
