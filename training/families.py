@@ -5,7 +5,7 @@ trunk's hidden states, and that two answers can share a row, by our attention or
 batch and compared with the model's own logits on plain rows. What does not hold is not used.
 
 How much two ways of computing the same may differ depends on the precision, the depth and the weights. So the measure
-for shared prefixes is what a wrong layout does, one whose tails see each other.
+for shared prefixes is what a wrong layout does, in which tails see each other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.failures import UserError
+from training.attention import layout
 from training.batches import Batch, collate, collate_pairs, on
 from training.scoring import Scorer, Scores
 from training.tokens import Example, PairExample
@@ -116,13 +117,24 @@ def _why_not_shared(score: Callable[[Batch], Scores], scorer: Scorer, window: in
     found = _attempt(score, batch)
     if isinstance(found, str):
         return found
-    wrong = (_entries(score, batch._replace(layout=None)) - expected).abs().mean()
+    wrong = (_entries(score, on(_seeing_each_other(pairs), device)) - expected).abs().mean()
     rounding = 2 * torch.finfo(torch.float32).eps * expected.abs().max()
     if (found - expected).abs().mean() > share * wrong + rounding:
         return "its attention follows neither ours nor a mask"
     if (found - _entries(score, changed))[batch.answer >= len(pairs)].abs().mean() > LEAK_OF_WRONG * wrong:
         return "one answer leaks into the other"
     return ""
+
+
+def _seeing_each_other(pairs: Sequence[PairExample]) -> Batch:
+    """These pairs in a wrong layout, which is right but for this: tails see those before them."""
+    batch = collate_pairs(pairs, 0)
+    assert batch.layout is not None and batch.layout.branches is not None
+    one_branch = batch.layout.branches.clamp(max=0)
+    rows, longest = one_branch.shape
+    lengths = batch.attention_mask.sum(1).tolist()
+    wrong = layout([[0] * length for length in lengths], range(0, rows * longest, longest), rows * longest)
+    return batch._replace(layout=wrong._replace(branches=one_branch))
 
 
 def _entries(score: Callable[[Batch], Scores], batch: Batch) -> Tensor:
