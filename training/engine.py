@@ -118,7 +118,9 @@ def for_looking(scorer: Scorer, config: ModelConfig) -> Any:
     """The engine of a model in shards that is not trained, and is gathered part by part where it is run."""
     import deepspeed
 
-    settings = deepspeed_config(config) | {"zero_optimization": {"stage": 3, "overlap_comm": False}}
+    settings = deepspeed_config(config)
+    # There is no optimizer whose states could wait elsewhere.
+    settings["zero_optimization"].pop("offload_optimizer", None)
     engine, *_ = deepspeed.initialize(model=scorer, config=settings)
     return engine
 

@@ -6,8 +6,9 @@ are never in memory at once.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,11 +42,18 @@ class Said(NamedTuple):
         return scores.reference if self.logps is None else self.logps
 
 
-class Reference(Protocol):
-    """The reference of one run on one rank; `facts` is what the run's manifest says of it."""
+class Reference(ABC):
+    """The reference of one run on one rank.
+
+    Attributes:
+        facts: what the run's manifest says of it.
+        notes: what a user should hear of it without looking.
+    """
 
     facts: dict[str, Any]
+    notes: list[str]
 
+    @abstractmethod
     def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
         """What it says of a batch, on the device of the policy.
 
@@ -55,7 +63,9 @@ class Reference(Protocol):
             policy: what is compared with it.
             kl: whether the KL is wanted.
         """
-        ...
+
+    def release(self) -> None:  # noqa: B027
+        """Give back what would stay in memory after the run."""
 
 
 def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Reference:
@@ -92,18 +102,18 @@ def for_measuring(origin: Origin, pairs: Sequence[PairExample], held_to: Referen
     return Live() if origin.config.lora is not None else prepare(origin, pairs, kl=True)
 
 
-class Live:
+class Live(Reference):
     """A reference that is run at every step: a frozen copy, or else the policy itself with its adapter switched."""
 
     def __init__(self, scorer: Scorer | None = None, note: str = "") -> None:
-        self.facts = _live_facts(note)
+        self.facts, self.notes = {"reference": "live"}, [note] if note else []
         self._scorer = scorer
 
     def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
         return Said(LiveReference(self._scorer or policy))
 
 
-class InParts:
+class InParts(Reference):
     """A frozen copy that is run at every step, and of which each rank holds a part.
 
     Its hidden states are found apart: the policy's pass would not gather what the reference's head lacks on a rank. So
@@ -111,7 +121,7 @@ class InParts:
     """
 
     def __init__(self, frozen: Frozen, note: str = "") -> None:
-        self.facts = _live_facts(note)
+        self.facts, self.notes = {"reference": "live"}, [note] if note else []
         self._frozen = frozen
 
     @torch.no_grad()
@@ -122,16 +132,16 @@ class InParts:
         there = on(batch, head.weight.device)
         return Said(CachedHidden(scorer.hidden(there), head)) if kl else Said(None, scorer(there).logps)
 
+    def release(self) -> None:
+        self._frozen.release()
 
-def _live_facts(note: str) -> dict[str, Any]:
-    return {"reference": "live", **({"reference_note": note} if note else {})}
 
-
-class Cached:
+class Cached(Reference):
     """A reference that was run before."""
 
     def __init__(self, cache: ReferenceCache, device: torch.device, head: HeadWeights | None) -> None:
         self.facts = {"reference": "cached", "reference_key": cache.directory.name, "reference_form": cache.form}
+        self.notes = []
         self._cache = cache
         self._device = device
         self._head = head

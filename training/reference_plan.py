@@ -47,15 +47,15 @@ def choose(config: PreferenceConfig, kl: bool, pairs: Sequence[PairExample], siz
     if wanted <= config.cache_limit:
         return Choice(form)
     much, limit = (value.human_readable(decimal=True) for value in (wanted, config.cache_limit))
-    return refused(config, f"{tokens:,} tokens of cached reference take {much}, more than cache_limit, {limit}", where)
+    return refused(config, f"{tokens:,} tokens of its answers take {much}, more than cache_limit, {limit}", where)
 
 
 def refused(config: PreferenceConfig, why: str, where: str) -> Choice:
     """A live reference instead of a cached one; a config error where a cached one was asked for by name."""
     if config.reference == "auto":
-        return Choice(None, why)
-    hint = "Raise cache_limit, or leave `reference` at auto: then the reference runs at every step."
-    raise UserError("config", f"{why}.", where, hint)
+        return Choice(None, f"the reference is not cached but run at every step: {why}")
+    hint = "Raise cache_limit, or leave `reference` at auto: then the reference is run at every step."
+    raise UserError("config", f"the reference cannot be cached: {why}.", where, hint)
 
 
 def identity(work: Work, rows: tuple[Source, int | None], start: Start, tokenizer: Any) -> dict[str, Any]:

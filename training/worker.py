@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed
 
 from pipeline.adapters import base_name
-from pipeline.contract import REJECTS, Work
+from pipeline.contract import NOTES, REJECTS, Work
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
@@ -61,7 +61,9 @@ def _train_unless_made(work: Work, evaluation: Evaluation | None) -> None:
         distributed.barrier()
         if not ranks.agreed(read_manifest(work.directory) is not None, _device()):
             work.started = time.time()
-            Run(work, evaluation).train()
+            run = Run(work, evaluation)
+            run.train()
+            run.release()
         distributed.barrier()
 
 
@@ -112,6 +114,16 @@ class Run:
                 checkpoint.save(self.engine, self.scratch, step + 1)
         log.close()
         self._export(log)
+
+    def release(self) -> None:
+        """Give back the memory of the models."""
+        engines.release(self.engine)
+        for held_to in self._held_to():
+            held_to.release()
+
+    def _held_to(self) -> list[Reference]:
+        """The references of training and measuring, which may be one."""
+        return [each for each in dict.fromkeys((self.reference, self.measure)) if each is not None]
 
     def _reference(self, start: Start) -> tuple[Reference | None, Reference | None]:
         """What a preference run is held to, the model that it starts from, in training and where it is measured."""
@@ -251,9 +263,15 @@ class Run:
                 **log.totals(),
                 **self._model_facts(),
                 **self.data.facts,
-                **({"evaluation": self.held_out.facts(self.examples) | log.evaluation()} if self.held_out else {}),
+                **self._reference_facts(),
+                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
             },
         )
+
+    def _reference_facts(self) -> dict[str, Any]:
+        """How the reference was had, and all notes: those on the rows and those on the reference."""
+        notes = [*self.data.facts.get(NOTES, []), *(note for each in self._held_to() for note in each.notes)]
+        return {**({} if self.reference is None else self.reference.facts), **({NOTES: notes} if notes else {})}
 
     def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
         assert self.held_out is not None
@@ -262,9 +280,8 @@ class Run:
 
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model
-        held_to = {} if self.reference is None else self.reference.facts
         adapter = {"base": lora.base_of(model), **lora.parameters(model)} if lora.is_adapted(model) else {}
-        return {**self.family.facts(), **held_to, **adapter}
+        return {**self.family.facts(), **adapter}
 
 
 def learning_rate(config: ModelConfig, step: int, steps: int) -> float:

@@ -79,7 +79,7 @@ def test_stages_agree_with_a_reference_in_parts_too(arms: Finished) -> None:
 def test_above_the_limit_the_reference_is_live_and_the_manifest_says_why(arms: Finished) -> None:
     facts = arms.manifest(f"{DPO}-1 KB").facts
     assert facts["reference"] == "live"
-    assert "more than cache_limit, 1.0KB" in facts["reference_note"]
+    assert "more than cache_limit, 1.0KB" in facts["notes"][-1]
     assert [line["loss"] for line in lines(arms, f"{DPO}-1 KB")] == [
         line["loss"] for line in lines(arms, f"{DPO}-live")
     ]

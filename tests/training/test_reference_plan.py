@@ -57,7 +57,7 @@ def test_auto_falls_back_to_live_above_the_limit_and_says_why() -> None:
     assert choose(config(cache_limit=32), False, PAIRS, SIZE, "node mended").form == "logps"
     choice = choose(config(cache_limit=31), False, PAIRS, SIZE, "node mended")
     assert choice.form is None
-    assert choice.note == "8 tokens of cached reference take 32B, more than cache_limit, 31B"
+    assert choice.note.endswith("at every step: 8 tokens of its answers take 32B, more than cache_limit, 31B")
     assert choose(config(cache_limit="1 MB"), True, PAIRS, SIZE, "node mended").form == "hidden"
     assert choose(config(cache_limit="0.9 MB"), True, PAIRS, SIZE, "node mended").form is None
 
