@@ -8,9 +8,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from training import engine
-from training.batches import collate_pairs, on
+from training.batches import Batch, collate_pairs, on
 from training.configs import PreferenceConfig
 from training.families import probe
 from training.head import HeadWeights
@@ -72,14 +73,18 @@ def looking(frozen: Frozen, form: Form, pad: int, device: torch.device) -> Look:
     @torch.no_grad()
     def look(pairs: Sequence[PairExample]) -> Kept:
         batch = on(collate_pairs(pairs, pad, frozen.family.shared, pack=frozen.family.packed), device)
-        offsets = batch.offset.int()
-        if form == "logps":
-            return Kept(offsets, frozen.scorer(batch).logps[batch.scored])
-        hidden = frozen.scorer.hidden(batch)
-        if form == "hidden":
-            logps = frozen.scorer.head(hidden, batch.targets).logps
-            return Kept(offsets, logps[batch.scored], hidden[batch.scored])
-        found = summarise(hidden, batch.targets, *frozen.head[:2])
-        return Kept(offsets, *(column[batch.scored] for column in (found.logps, found.expectation, found.entropy)))
+        found = (column[batch.scored].cpu() for column in _found(frozen, form, batch))
+        return Kept(batch.offset.int().cpu(), *found)
 
     return look
+
+
+def _found(frozen: Frozen, form: Form, batch: Batch) -> Sequence[Tensor]:
+    """At the N predictions of a batch: log-probs [N], states [N, D] and entropy [N], so many of them as the form has."""
+    if form == "logps":
+        return [frozen.scorer(batch).logps]
+    hidden = frozen.scorer.hidden(batch)
+    if form == "hidden":
+        return frozen.scorer.head(hidden, batch.targets).logps, hidden
+    found = summarise(hidden, batch.targets, *frozen.head[:2])
+    return found.logps, found.expectation, found.entropy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,11 @@ def _model(work: Work, start: Start) -> list[str]:
         return [whole, work.source("init").key]
     if work.config.init == TINY:
         return [whole, directory_hash(Path(start.model))]
-    return [whole, init_fingerprint(work.config.init), _revision(start.model)]
+    return [whole, _fingerprint(work.config.init), _revision(start.model)]
+
+
+_fingerprint = cache(init_fingerprint)
+"""The arms of a group that start from one directory have its files hashed once."""
 
 
 def _revision(model: str) -> str:
