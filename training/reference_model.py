@@ -80,7 +80,7 @@ def looking(frozen: Frozen, form: Form, pad: int, device: torch.device) -> Look:
 
 
 def _found(frozen: Frozen, form: Form, batch: Batch) -> Sequence[Tensor]:
-    """At the N predictions of a batch: log-probs [N], states [N, D] and entropy [N], so many of them as the form has."""
+    """At the N predictions of a batch: log-probs [N], and where the form has them states [N, D] and entropy [N]."""
     if form == "logps":
         return [frozen.scorer(batch).logps]
     hidden = frozen.scorer.hidden(batch)
