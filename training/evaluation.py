@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipeline.contract import Source, Work
+from pipeline.contract import NOTES, Source, Work
 from training.batches import collate, on
 from training.configs import ModelConfig
 from training.figures import Scored, Sums, answer_sums, figures, pair_sums
@@ -160,6 +160,15 @@ def scored(engine: Any, rows: Sequence[HeldOutRow], pad_id: int, reference: Refe
         reference=None if their_logps is None else their_logps[batch.scored],
         kl=None if scores.kl is None else scores.kl[batch.scored],
     )
+
+
+def with_evaluation(facts: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+    """A run's facts with those of its evaluation, and with notes on what a user should hear of without looking."""
+    said = {"left_out": "left out", "prompt_trained_on": "not held out: their prompts are trained on"}
+    read = evaluation["rows"] + evaluation["left_out"]
+    notes = [f"{evaluation[name]} of {read} held-out rows {what}" for name, what in said.items() if evaluation[name]]
+    noted = {NOTES: [*facts.get(NOTES, []), *notes]} if notes else {}
+    return {**facts, "evaluation": evaluation, **noted}
 
 
 @contextmanager

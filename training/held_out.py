@@ -76,15 +76,15 @@ class HeldOutRows:
         return [row.pair for row in self.rows]
 
     def facts(self, trained: Sequence[Example | PairExample]) -> dict[str, Any]:
-        """Counts that never change in the course of a run: rows, those of each error type, and those that were not
-        really held out, for their prompt is among those of `trained`."""
+        """Counts that never change in the course of a run: rows, those of each error type, and those that are not
+        really held out, since their prompt is among those of `trained`."""
         having = Counter(
             part for row in self.rows for part in {part for side in row.parts for part in side} - {OUTSIDE}
         )
         counts = {name: having[number] for number, name in enumerate(self.types, start=1)}
         known = {_prompt(row.chosen if isinstance(row, PairExample) else row) for row in trained}
         seen = sum(_prompt(row.answers[0]) in known for row in self.rows)
-        found = {"rows": len(self.rows), "left_out": len(self.skipped), "trained_on_prompt": seen}
+        found = {"rows": len(self.rows), "left_out": len(self.skipped), "prompt_trained_on": seen}
         return found | ({"by_type": counts} if counts else {})
 
 

@@ -25,7 +25,7 @@ from training import checkpoint, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.configs import LoraConfig, ModelConfig, PreferenceConfig
-from training.evaluation import Evaluation, HeldOut, evaluation_of
+from training.evaluation import Evaluation, HeldOut, evaluation_of, with_evaluation
 from training.examples import prepare as prepare_rows
 from training.families import longest, probe
 from training.logps import weighted_sums
@@ -257,15 +257,7 @@ class Run:
                 "out": len(self.examples),
                 "rejected": len(self.skipped),
             },
-            facts={
-                "steps": len(self.order),
-                "world_size": self.world,
-                **log.totals(),
-                **self._model_facts(),
-                **self.data.facts,
-                **self._reference_facts(),
-                **({"evaluation": self._evaluation_facts(log)} if self.held_out else {}),
-            },
+            facts=self._facts(log),
         )
 
     def _reference_facts(self) -> dict[str, Any]:
@@ -273,10 +265,14 @@ class Run:
         notes = [*self.data.facts.get(NOTES, []), *(note for each in self._held_to() for note in each.notes)]
         return {**({} if self.reference is None else self.reference.facts), **({NOTES: notes} if notes else {})}
 
-    def _evaluation_facts(self, log: MetricsLog) -> dict[str, Any]:
-        assert self.held_out is not None
+    def _facts(self, log: MetricsLog) -> dict[str, Any]:
+        run = {"steps": len(self.order), "world_size": self.world}
+        facts = {**run, **log.totals(), **self._model_facts(), **self.data.facts, **self._reference_facts()}
+        if self.held_out is None:
+            return facts
         held_to = {} if self.measure is None else self.measure.facts
-        return {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
+        evaluation = {**self.held_out.facts(self.examples), **log.evaluation(), **held_to}
+        return with_evaluation(facts, evaluation)
 
     def _model_facts(self) -> dict[str, Any]:
         model = self.engine.module.model

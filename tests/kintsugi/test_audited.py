@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kintsugi.console import Screen
 from kintsugi.execute import Place, execute
 from kintsugi.experiment import load
 from kintsugi.graph import build
+from kintsugi.measured import measured_sheets
 from pipeline.contract import NOTES, Work
 from pipeline.failures import UserError
 from pipeline.sources.nodes import Source
@@ -64,6 +66,39 @@ def test_inspect_shows_and_writes_what_a_model_was_trained_on(tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     assert "rows left out: too-long" in done.output
     assert "| spans cut off | 18 | 1% |" in written.read_text(encoding="utf-8")
+
+
+FIGURES = {
+    "eval/nll": 1.25,
+    "eval/loss": 0.5,
+    "eval/rewards/accuracies": 0.75,
+    "eval/kl/rejected/inside": 2.0,
+    "eval/kl/rejected/inside/loops[b]": 2.0,
+    "eval/rewards/accuracies/loops[b]": 1.0,
+    "eval/kl_per_token/rejected/inside/loops[b]": 0.125,
+}
+EVALUATION = {"rows": 12, "left_out": 0, "by_type": {"loops[b]": 7}, "figures": FIGURES}
+
+
+def test_inspect_shows_the_last_figures_on_held_out_rows(tmp_path: Path) -> None:
+    """Names of error types are strangers' text: they are shown as they are."""
+    directory = tmp_path / "store" / "models" / "k"
+    commit(directory, manifest({"audit": AUDIT, "evaluation": EVALUATION}))
+    written = tmp_path / "a.json"
+    done = CliRunner().invoke(app, ["inspect", str(directory), "-o", str(written)])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.output.splitlines()]
+    assert ["loss", "0.5"] in lines
+    assert ["kl/rejected/inside", "2"] in lines
+    assert ["loops[b]", "7", "1", "0.125"] in lines
+    assert json.loads(written.read_text(encoding="utf-8"))["evaluation"] == EVALUATION
+
+
+def test_a_model_that_was_not_measured_has_no_such_tables() -> None:
+    assert measured_sheets(manifest({"audit": AUDIT})) == []
+    supervised = {"rows": 3, "left_out": 0, "figures": {"eval/nll": 1.0, "eval/exact": 0.5}}
+    (sheet,) = measured_sheets(manifest({"evaluation": supervised}))
+    assert sheet.rows == (("nll", "1"), ("exact", "0.5"))
 
 
 def test_a_run_tells_notes_once_for_all_nodes_that_have_them(

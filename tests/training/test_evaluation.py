@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import distributed
 
-from pipeline.contract import DATA, Source
+from pipeline.contract import DATA, NOTES, Source
 from pipeline.failures import UserError
 from pipeline.offsets import touched
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
@@ -23,7 +23,7 @@ from pipeline.shards import write_shards
 from pipeline.spans import Span, edit_at
 from training.configs import PreferenceConfig, SftConfig
 from training.encoding import Answer
-from training.evaluation import Evaluation, HeldOut
+from training.evaluation import Evaluation, HeldOut, with_evaluation
 from training.held_out import OTHERS, TYPES, error_types, held_out_rows, span_parts
 from training.metrics_log import METRICS, SAMPLES, MetricsLog
 from training.reference import Live
@@ -122,7 +122,7 @@ def test_rows_that_are_too_long_are_left_out_as_in_training(tmp_path: Path, toke
     assert len(found.rows) == 5
     assert [reject.id for reject in found.skipped] == ["long"]
     known = sft_example(tokenizer, "elsewhere", PROMPTS[1], "another answer", 64)
-    expected = {"rows": 5, "left_out": 1, "trained_on_prompt": 1, "by_type": {"names": 5, "slices": 2}}
+    expected = {"rows": 5, "left_out": 1, "prompt_trained_on": 1, "by_type": {"names": 5, "slices": 2}}
     assert found.facts([known]) == expected
     with pytest.raises(UserError, match="1 of 6"):
         held_out_rows(tokenizer, source, None, config_of(max_skipped=0.1))
@@ -151,7 +151,18 @@ def test_broken_answers_are_pairs_and_questions_are_single_answers(tmp_path: Pat
         tokenizer, source_of(tmp_path / "qa", [QARecord("q", "p", "good", "test")]), None, config_of()
     )
     assert not alone.paired
-    assert alone.facts(()) == {"rows": 1, "left_out": 0, "trained_on_prompt": 0}
+    assert alone.facts(()) == {"rows": 1, "left_out": 0, "prompt_trained_on": 0}
+
+
+def test_a_run_notes_rows_that_are_left_out_or_not_held_out():
+    counts = {"rows": 5, "left_out": 0, "prompt_trained_on": 0}
+    assert with_evaluation({"steps": 3}, counts) == {"steps": 3, "evaluation": counts}
+    counts = {"rows": 5, "left_out": 1, "prompt_trained_on": 2}
+    assert with_evaluation({NOTES: ["before"]}, counts)[NOTES] == [
+        "before",
+        "1 of 6 held-out rows left out",
+        "2 of 6 held-out rows not held out: their prompts are trained on",
+    ]
 
 
 # What comes out
