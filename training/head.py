@@ -90,10 +90,15 @@ def predict(
     theirs, their_head = reference or (None, None)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or not head.frozen)
     keeps = learns and not head.frozen and head.cap is None
-    elements = chunk_elements or CHUNK_ELEMENTS.get(hidden.device.type, CHUNK_ELEMENTS["cuda"])
-    chunk, kept = max(1, elements // len(head.weight)), kept_elements // len(head.weight) if keeps else 0
+    chunk = chunk_rows(head.weight, chunk_elements)
+    kept = kept_elements // len(head.weight) if keeps else 0
     how = _How(head.cap, their_head, learns, top, chunk, kept)
     return Predictions(*_Predict.apply(hidden, head.weight, head.bias, targets, theirs, how))
+
+
+def chunk_rows(weight: Tensor, elements: int | None = None) -> int:
+    """How many positions are worked on at once with a head of this weight, [V, D]."""
+    return max(1, (elements or CHUNK_ELEMENTS.get(weight.device.type, CHUNK_ELEMENTS["cuda"])) // len(weight))
 
 
 class _How(NamedTuple):

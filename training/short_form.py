@@ -27,7 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.head import CHUNK_ELEMENTS
+from training.head import chunk_rows
 
 
 class Summary(NamedTuple):
@@ -46,7 +46,7 @@ class Summary(NamedTuple):
 
 @torch.no_grad()
 def summarise(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None = None, chunk_elements: int = CHUNK_ELEMENTS
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None = None, chunk_elements: int | None = None
 ) -> Summary:
     """The short form of a reference.
 
@@ -55,9 +55,9 @@ def summarise(
         targets: the token that follows each, int64 [N].
         weight: the head's, any floating dtype [V, D].
         bias: the head's, [V].
-        chunk_elements: logits worked on at once.
+        chunk_elements: logits worked on at once; by default, those of `training.head`.
     """
-    size, exact = max(1, chunk_elements // len(weight)), _exact(weight)
+    size, exact = chunk_rows(weight, chunk_elements), _exact(weight)
     chunks = zip(hidden.split(size), targets.split(size), strict=True)
     parts = [_summary(*chunk, weight, bias, exact) for chunk in chunks]
     return Summary(*(torch.cat(values) for values in zip(*parts, strict=True)))
