@@ -50,15 +50,15 @@ def start(base: Path, config: ModelConfig, adapter: Path | None = None) -> tuple
     return made, keeper
 
 
-def train(made: Any, steps: range) -> list[float]:
+def train(made: Any, config: ModelConfig, steps: range) -> list[float]:
     losses = []
     for step in steps:
         ids = tokens(step, distributed.get_rank())
         with torch.no_grad(), lora.as_reference(made.module.model):
             made.module.model(input_ids=ids)
         loss = -made(learnt(ids)).logps.mean()
-        made.backward(loss)
-        made.step()
+        engine.backward(made, loss, last=True)
+        engine.step(made, config)
         losses.append(float(loss))
     return losses
 
@@ -81,7 +81,7 @@ def gone_on(base: Path, config: ModelConfig, adapter: Path, expected: torch.Tens
     """Whether a run that goes on starts as the adapter was left, moves away, and keeps its start as reference."""
     made, keeper = start(base, config, adapter)
     at_first = torch.equal(logits_on(made, ids), expected) and torch.equal(logits_off(made, ids), expected)
-    train(made, range(1))
+    train(made, config, range(1))
     moved = not torch.equal(logits_on(made, ids), expected)
     held = torch.equal(logits_off(made, ids), expected)
     del made, keeper
@@ -106,16 +106,16 @@ def stage(base: Path, scratch: Path, zero: int, dtype: str) -> dict[str, Any]:
     first = saved(made, scratch / "first")
     facts = lora.parameters(made.module.model)
     off = logits_off(made, ids)
-    losses = train(made, range(HALF))
+    losses = train(made, config, range(HALF))
     checkpoint.save(made, scratch, HALF)
-    losses += train(made, range(HALF, STEPS))
+    losses += train(made, config, range(HALF, STEPS))
     whole = saved(made, scratch / "whole")
     after, left_with = logits_off(made, ids), logits_on(made, ids)
     del made, keeper
     gc.collect()
     made, keeper = start(base, config)
     resumed_at = checkpoint.load(made, scratch)
-    again = train(made, range(HALF, STEPS))
+    again = train(made, config, range(HALF, STEPS))
     resumed = saved(made, scratch / "resumed")
     del made, keeper
     gc.collect()
