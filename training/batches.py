@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, count, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,11 +65,7 @@ class Batch(NamedTuple):
 def on(batch: Batch, device: torch.device | str) -> Batch:
     """The batch with its tensors on a device."""
 
-    def moved(parts: Iterable[Any]) -> list[Any]:
-        return [part.to(device) if isinstance(part, Tensor) else part for part in parts]
-
-    layout = None if batch.layout is None else Layout(*moved(batch.layout))
-    return Batch(*moved(batch))._replace(layout=layout)
+    return Batch._make(part.to(device) if isinstance(part, Tensor | Layout) else part for part in batch)
 
 
 def collate(examples: Sequence[Example], pad_id: int, pack: bool = False) -> Batch:

@@ -26,8 +26,8 @@ from torch.autograd.function import once_differentiable
 CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
 """Logits worked on at once, by kind of device: 32 MiB in fp32, or 256 positions of a vocabulary of 32,768, on a CPU,
 where twice or half as many took as long (2 cores of a Zen 4, D = 256). A GPU wants more of them at a time."""
-KEPT_ELEMENTS = 2**25
-"""Probabilities of either model that are kept for the backward pass rather than computed again: 128 MiB."""
+KEPT_ELEMENTS = 2**26
+"""Probabilities of either model that are kept for the backward pass rather than computed again: 256 MiB."""
 
 
 class HeadWeights(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, product
 from math import ceil
 
 import pytest
@@ -32,12 +32,16 @@ def seen(batch: Batch) -> dict[int, list[int]]:
     rows, longest = batch.input_ids.shape
     if batch.layout is None:
         return {own: list(range(own - own % longest, own + 1)) for own in range(rows * longest)}
-    places = batch.layout.places
-    found = {}
-    for own, back in enumerate(batch.layout.back.tolist()):
-        answer, position = divmod(back, places.shape[1])
-        if places[answer, position] == own:  # or it is padding
-            found[own] = places[answer, : position + 1].tolist()
+    found, asked, held = {}, 0, 0
+    for (answers, queries, keys), positions in batch.layout.groups:
+        own_places = batch.layout.asking[asked : asked + answers * queries].view(answers, queries)
+        places = batch.layout.places[held : held + answers * keys].view(answers, keys)
+        order = torch.arange(queries).expand(answers, queries) if positions is None else positions
+        for answer, query in product(range(answers), range(queries)):
+            own = int(own_places[answer, query])
+            if batch.layout.back[own] == asked + answer * queries + query:  # or it is padding
+                found[own] = places[answer, : order[answer, query] + 1].tolist()
+        asked, held = asked + answers * queries, held + answers * keys
     if batch.layout.branches is not None:
         sees = mask(batch.layout.branches)[:, 0]
         for own, places_seen in found.items():
@@ -99,8 +103,12 @@ def test_the_answers_of_a_pair_share_a_row_and_do_not_see_each_other() -> None:
     assert batch.tokens == 6
     assert batch.layout is not None and batch.layout.branches is not None
     assert batch.layout.branches.tolist() == [[0, 0, 0, 1, 1, 2]]
-    assert batch.layout.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
-    assert batch.layout.back.tolist() == [0, 1, 2, 3, 4, 8]
+    # The short tail asks alone, with what it shares among what it sees.
+    assert batch.layout.groups[0] == ((1, 5, 5), None) and batch.layout.groups[1].shape == (1, 1, 4)
+    assert batch.layout.places.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 5]
+    assert batch.layout.asking.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.layout.back.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.layout.groups[1].positions.tolist() == [[3]]
     assert mask(batch.layout.branches)[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -125,8 +133,9 @@ def test_packed_answers_stand_in_one_row_without_padding() -> None:
     assert batch.position_ids.tolist() == [[0, 1, 2, 1, 0, 1]]
     assert batch.attention_mask.tolist() == [[1] * 6] and batch.tokens == 6
     assert batch.layout is not None and batch.layout.branches is None
-    assert batch.layout.places.tolist() == [[0, 1, 2], [0, 3, 0], [4, 5, 4]]
-    assert batch.layout.back.tolist() == [0, 1, 2, 4, 6, 7]
+    assert [group.shape for group in batch.layout.groups] == [(1, 3, 3), (2, 2, 2)]
+    assert batch.layout.places.tolist() == [0, 1, 2, 0, 3, 4, 5]
+    assert batch.layout.back.tolist() == [3, 1, 2, 4, 5, 6]
     assert entries(batch) == entries(collate_pairs(pairs, pad_id=0, share=False))
     rows = collate([example(5, 6, 7), example(1, 2)], pad_id=0, pack=True)
     assert rows.input_ids.tolist() == [[5, 6, 1]] and rows.index.tolist() == [0, 1, 2]
@@ -176,7 +185,19 @@ def test_shared_tokens_of_equal_weight_cancel_on_request() -> None:
 def test_batches_move_whole() -> None:
     batch = on(collate_pairs([pair(example(5, 6, 7), example(5, 8, 7, 9))], pad_id=0), "meta")
     assert batch.layout is not None and batch.tokens == 4
-    assert all(part.device.type == "meta" for part in (*batch[:-2], *batch.layout))
+    layout = batch.layout
+    positions = [group.positions for group in layout.groups if group.positions is not None]
+    tensors = (*batch[:-2], layout.places, layout.asking, layout.back, layout.branches, *positions)
+    assert all(part.device.type == "meta" for part in tensors)
+
+
+def test_answers_attend_with_those_that_are_about_as_long() -> None:
+    """Seven eighths as long: 8 and 7 together, padded; 6 apart. Padding is asked for by nothing."""
+    rows = [example(*range(3, 3 + length + 1)) for length in (6, 8, 7)]
+    layout = collate(rows, pad_id=0, pack=True).layout
+    assert layout is not None and layout.groups == (((2, 8, 8), None), ((1, 6, 6), None))
+    assert layout.places.tolist() == [*range(6, 14), *range(14, 21), 14, *range(6)]
+    assert layout.back.tolist() == [*range(16, 22), *range(8), *range(8, 15)]
 
 
 @settings(deadline=None)
