@@ -31,7 +31,7 @@ class Generate(NodeKind):
 
     name = "generate"
     product = "generations"
-    version = 1
+    version = 2
     Config = GenerateConfig
     fan_out = "models"
 
@@ -65,7 +65,7 @@ class Score(NodeKind):
 
     name = "score"
     product = "scores"
-    version = 4
+    version = 5
     Config = ScoreConfig
     fan_out = "input"
 

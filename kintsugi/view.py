@@ -38,8 +38,8 @@ class Answered:
 def with_answers(dataset: Dataset) -> Iterator[Any]:
     """The rows of a data set; scores with the answers that they judge, pairs in place of broken answers."""
     if dataset.record is ScoredRecord:
-        answers = {row.id: row for row in _judged(dataset)}
-        yield from (Answered(answers[row.id], row) for row in dataset.rows())
+        answers = {(row.id, row.sample): row for row in _judged(dataset)}
+        yield from (Answered(answers[row.id, row.sample], row) for row in dataset.rows())
     elif dataset.record is GenerationRecord:
         yield from (Answered(row) for row in dataset.rows())
     elif dataset.record is CorruptionRecord:
@@ -94,7 +94,8 @@ def lines_of(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
 
 
 def _answered(row: Answered) -> Iterator[Line]:
-    yield _head(row.answer.id, [row.answer.finish_reason])
+    sample = f"sample {row.answer.sample}" if row.answer.sample else ""
+    yield _head(row.answer.id, [sample, row.answer.finish_reason])
     yield from _part("prompt", shown(row.answer.prompt))
     yield from _part("response", shown(row.answer.response))
     for score in row.scores.scores if row.scores else ():

@@ -215,12 +215,13 @@ class PreferenceRecord(_Record):
 
 @dataclass(frozen=True, slots=True)
 class GenerationRecord(_Record):
-    """What one model answered to one prompt."""
+    """What one model answered to one prompt. `sample` tells several answers to a prompt apart, and counts from 0."""
 
     NESTED: ClassVar[dict[str, type]] = {"tests": FunctionTest}
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
             ("id", pa.string()),
+            ("sample", pa.int64()),
             ("prompt", pa.string()),
             ("response", pa.string()),
             ("finish_reason", pa.string()),
@@ -241,6 +242,7 @@ class GenerationRecord(_Record):
     reference: str
     source: str
     tests: tuple[FunctionTest, ...] = ()
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,19 +282,21 @@ class ScoreRecord:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRecord:
-    """Every score of one answer."""
+    """Every score of one answer, or of one row where no answer was sampled. Its id and `sample` are the answer's."""
 
-    SCHEMA: ClassVar[pa.Schema] = pa.schema([("id", pa.string()), ("scores", pa.list_(SCORE))])
+    SCHEMA: ClassVar[pa.Schema] = pa.schema([("id", pa.string()), ("sample", pa.int64()), ("scores", pa.list_(SCORE))])
 
     id: str
     scores: tuple[ScoreRecord, ...]
+    sample: int = 0
 
     def to_row(self) -> Row:
-        return {"id": self.id, "scores": [score.to_row() for score in self.scores]}
+        return {"id": self.id, "sample": self.sample, "scores": [score.to_row() for score in self.scores]}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(row["id"], tuple(ScoreRecord.from_row(row["id"], score) for score in row["scores"]))
+        scores = tuple(ScoreRecord.from_row(row["id"], score) for score in row["scores"])
+        return cls(row["id"], scores, row["sample"])
 
 
 REJECTED = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])

@@ -18,7 +18,7 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One arm: answers and scores by prompt id, and the figures of every training step, where it was trained here."""
+    """One arm: the first answer to each prompt and its scores by prompt id, and the figures of its training."""
 
     name: str
     model: Manifest
@@ -38,8 +38,8 @@ def evidence_of(scores: Source) -> Evidence:
         manifest_of(model),
         manifest_of(generations),
         scores.manifest(),
-        {row.id: row for row in read_records(generations / DATA, GenerationRecord)},
-        {row.id: row.scores for row in read_records(scores.data, ScoredRecord)},
+        {row.id: row for row in read_records(generations / DATA, GenerationRecord) if not row.sample},
+        {row.id: row.scores for row in read_records(scores.data, ScoredRecord) if not row.sample},
         _metrics(model / METRICS),
     )
 

@@ -19,4 +19,5 @@ class ScoreStage:
         return [self._scored(record) for record in records], []
 
     def _scored(self, record: GenerationRecord) -> ScoredRecord:
-        return ScoredRecord(record.id, tuple(score for name in self.scorers for score in SCORERS[name](record)))
+        scores = tuple(score for name in self.scorers for score in SCORERS[name](record))
+        return ScoredRecord(record.id, scores, record.sample)

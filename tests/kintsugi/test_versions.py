@@ -59,8 +59,8 @@ PINS = {
     "model": (1, "1d821550e845e9684c81"),
     "sft": (3, "12eb3d960b7014278fd1"),
     "preference": (3, "4b90b51383f454a56247"),
-    "generate": (1, "b9d35816366a8cab3324"),
-    "score": (4, "8e79d78789d0eb428972"),
+    "generate": (2, "b9d35816366a8cab3324"),
+    "score": (5, "a8e8ce6136e058075759"),
     "compare": (5, "d5b245c69feb91f88d04"),
 }
 
