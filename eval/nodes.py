@@ -102,27 +102,42 @@ class CompareConfig(NodeConfig):
     """Says which arm mended best: a table with intervals as JSON and Markdown, and a page with plots and answers."""
 
     kind: Literal["compare"]
-    input: list[str] | str = Field(description="The scores to compare.")
+    input: list[str] | str = Field(description="The scores to compare; several of the same answers go together.")
     floor: str | None = Field(default=None, description="The corrupted model: where the gap begins.")
     ceiling: str | None = Field(default=None, description="The reference model: where the gap ends.")
     resamples: int = Field(default=10_000, gt=0, description="Bootstrap resamples of the paired differences.")
     prompts: int = Field(default=500, ge=0, description="Prompts that index.html shows with all answers, at most.")
+    verdicts: list[str] | str = Field(
+        default=[],
+        description="Verdicts of a judge or a pair ranker on the same answers: who wins against whom.",
+        exclude_if=lambda value: not value,
+    )
+    forgetting: list[str] | str = Field(
+        default=[],
+        description="Scores of the same models on texts or task families that corruption left out: what was forgotten.",
+        exclude_if=lambda value: not value,
+    )
 
 
 class Compare(NodeKind):
-    """results.json, report.md and index.html."""
+    """results.json, results.csv, report.md and index.html."""
 
     name = "compare"
     product = "tables"
-    version = 5
+    version = 6
     Config = CompareConfig
     named_inputs = True
 
     def inputs(self, config: CompareConfig) -> list[Reference]:
-        scores = config.input if isinstance(config.input, list) else [config.input]
         ends = {"floor": config.floor, "ceiling": config.ceiling}
+        lists = {"input": "scores", "verdicts": "verdicts", "forgetting": "scores"}
+        named = [(role, product, getattr(config, role)) for role, product in lists.items()]
         return [
-            *(Reference("input", score, ("scores",)) for score in scores),
+            *(
+                Reference(role, text, (product,))
+                for role, product, texts in named
+                for text in (texts if isinstance(texts, list) else [texts])
+            ),
             *(Reference(role, model, ("models",)) for role, model in ends.items() if model is not None),
         ]
 

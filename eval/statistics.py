@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -34,6 +37,27 @@ class Difference:
     n: int
     won: int
     lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure over `n` prompts and its interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Cohen's kappa of two raters over `n` answers, its interval, and the share of answers on which they agree."""
+
+    kappa: float
+    low: float
+    high: float
+    agree: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +120,126 @@ def paired_bootstrap(
     if np.ptp(differences) == 0:
         same = float(differences[0])
         return Difference(same, same, same, p_value, *counts)
-    interval = stats.bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=resamples,
-        batch=BATCH,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Difference(float(differences.mean()), float(interval.low), float(interval.high), p_value, *counts)
+    low, high = _ends(_resampled((differences,), np.mean, seed, resamples), confidence)
+    return Difference(float(differences.mean()), low, high, p_value, *counts)
+
+
+def bootstrap_mean(
+    values: Sequence[float], *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The mean of one value a prompt and its percentile bootstrap interval over prompts.
+
+    Where a prompt has several answers, its value is the mean over them: prompts, not answers, are the draws, so whole
+    clusters are resampled (Davison and Hinkley 1997, section 3.8). The bootstrap of a constant has no width, which says
+    too much: shares that are the same for every prompt get their Wilson interval.
+    """
+    found = _vector(values)
+    mean = float(found.mean())
+    if np.ptp(found) > 0:
+        low, high = _ends(_resampled((found,), np.mean, seed, resamples), confidence)
+    elif 0 <= mean <= 1:
+        low, high = proportion_confint(mean * found.size, found.size, 1 - confidence, method="wilson")
+    else:
+        low = high = mean
+    return Estimate(mean, float(low), float(high), found.size)
+
+
+def gap_interval(
+    arm: Sequence[float],
+    floor: Sequence[float],
+    ceiling: Sequence[float],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float] | None:
+    """The percentile bootstrap interval of `gap_closed` over prompts, each resampled with its three values.
+
+    A ratio of means by pairs, as the patch data of Efron and Tibshirani 1993, section 10.3. A gap that is not there or
+    turned round in more than (1 - confidence) / 2 of the resamples bounds no share (Fieller 1954): None.
+    """
+    over, gap = _differences(arm, floor), _differences(ceiling, floor)
+    if over.size != gap.size:
+        raise ValueError(f"paired values must be aligned by prompt; got {over.size} and {gap.size} of them")
+    if gap.size < 2 or gap.mean() == 0:
+        return None
+
+    def parts(over: Vector, gap: Vector, axis: int = -1) -> Any:
+        return np.stack([over.mean(axis), gap.mean(axis)])
+
+    above, below = _resampled((over, gap), parts, seed, resamples)
+    kept = below * gap.mean() > 0
+    if kept.mean() < (1 + confidence) / 2:
+        return None
+    return _ends(above[kept] / below[kept], confidence)
+
+
+def perplexity(
+    logps: Sequence[float],
+    tokens: Sequence[float],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """exp(-sum of log-probabilities / sum of tokens) over all texts, with its bootstrap interval over texts."""
+    sums, counts = _vector(logps), _vector(tokens)
+    found = float(_perplexity(sums, counts))
+    if sums.size < 2:
+        return Estimate(found, found, found, sums.size)
+    low, high = _ends(_resampled((sums, counts), _perplexity, seed, resamples), confidence)
+    return Estimate(found, low, high, sums.size)
+
+
+def _perplexity(logps: Vector, tokens: Vector, axis: int = -1) -> Any:
+    return np.exp(-logps.sum(axis) / tokens.sum(axis))
+
+
+def kappa(
+    tables: Sequence[Sequence[Sequence[int]]],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Agreement | None:
+    """Cohen's kappa (1960, Educational and Psychological Measurement 20:37-46) of two raters.
+
+    Args:
+        tables: for each prompt a square table of counts, rows by one rater's category, columns by the other's. One
+            table alone is taken as one of independent answers.
+
+    With one answer a prompt the interval is the large-sample one of Fleiss, Cohen and Everitt (1969, Psychological
+    Bulletin 72:323-327); with several it is the percentile bootstrap over prompts, since answers to one prompt are
+    alike. None where kappa is not defined: both raters put every answer into one category.
+    """
+    counts = np.asarray(tables, dtype=np.float64)
+    total = counts.sum(0)
+    if float(_chance(total)) >= 1 - 1e-12:
+        return None
+    found = cohens_kappa(total)
+    reach = float(stats.norm.ppf((1 + confidence) / 2)) * float(found.std_kappa)
+    low, high = found.kappa - reach, found.kappa + reach
+    if len(counts) > 1 and (counts.sum((1, 2)) > 1).any():
+        draws = np.random.default_rng(seed).multinomial(len(counts), [1 / len(counts)] * len(counts), resamples)
+        low, high = _ends(
+            _kappas(np.asarray(np.tensordot(draws.astype(np.float64), counts, 1), dtype=np.float64)), confidence
+        )
+    agree, answers = float(np.trace(total) / total.sum()), int(total.sum())
+    return Agreement(float(found.kappa), max(float(low), -1.0), min(float(high), 1.0), agree, answers)
+
+
+def _kappas(tables: Vector) -> Vector:
+    """The kappas of tables of shape [..., c, c] that have one."""
+    agree = np.trace(tables, axis1=-2, axis2=-1) / tables.sum((-2, -1))
+    chance = _chance(tables)
+    kept = chance < 1 - 1e-12
+    return np.asarray((agree[kept] - chance[kept]) / (1 - chance[kept]))
+
+
+def _chance(tables: Vector) -> Vector:
+    """The agreement of two raters who keep their shares and draw by chance."""
+    shares = tables / tables.sum((-2, -1), keepdims=True)
+    return np.asarray((shares.sum(-1) * shares.sum(-2)).sum(-1))
 
 
 def sign_flip(a: Sequence[float], b: Sequence[float], *, seed: int, resamples: int = RESAMPLES) -> float:
@@ -188,6 +322,33 @@ def gap_closed(arm: float, floor: float, ceiling: float) -> float | None:
     if ceiling == floor:
         return None
     return (arm - floor) / (ceiling - floor)
+
+
+def _resampled(values: tuple[Vector, ...], statistic: Callable[..., Any], seed: int, resamples: int) -> Vector:
+    """A statistic of vectors aligned by prompt, over resamples of the prompts, shape [..., resamples]."""
+    found = stats.bootstrap(
+        values,
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=resamples,
+        batch=BATCH,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(found.bootstrap_distribution, dtype=np.float64)
+
+
+def _ends(resamples: Vector, confidence: float) -> tuple[float, float]:
+    """The percentile interval (Efron and Tibshirani 1993, section 13.3)."""
+    low, high = np.quantile(resamples, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+def _vector(values: Sequence[float]) -> Vector:
+    if not len(values):
+        raise ValueError("a figure needs at least one prompt; there are none")
+    return np.asarray(values, dtype=np.float64)
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> Vector:

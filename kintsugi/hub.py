@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eval.report.markdown import plain
+from eval.report.cells import plain
 from kintsugi.inspection import LENGTH_NAMES
 from kintsugi.references import Artifact, Dataset, rejects_of
 from pipeline.contract import UNKEYED, is_keyed

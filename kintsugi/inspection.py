@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from eval.report.markdown import plain
+from eval.report.cells import plain
 from kintsugi.visible import shown
 from pipeline.dataset_report import Report
 from pipeline.errors import ERROR_TYPES

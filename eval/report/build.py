@@ -1,47 +1,131 @@
-"""From scored answers to the report: finds out how each model was made; results.json, report.md and index.html."""
+"""From scored answers to the report: finds out how each model was made; results.json and its like."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eval.nodes import CompareConfig
-from eval.report.evidence import Evidence, evidence_of
+from eval.report.arms import ArmInput, Kind, values_of_rows
+from eval.report.evidence import Evidence, evidence_of, manifest_of, merged_scores, rows_of, scores_of
+from eval.report.forgetting import Kept
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
-from eval.report.results import ArmInput, Kind, build_results, to_json
+from eval.report.results import Results, build_results, to_json
+from eval.report.rewards import rewards
+from eval.report.sheet import to_csv
 from pipeline.contract import UNKEYED, Source, Work, is_keyed
 from pipeline.failures import UserError, nearest
+from pipeline.records import VerdictRecord
 from pipeline.sandbox.isolation import UNSAFE
+from pipeline.shards import read_records
 from pipeline.store import Manifest, content_key, write_text
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 """What an arm is that is neither floor nor ceiling, by the kind of node that made its model."""
 
 
+FILES = ("results.json", "results.csv", "report.md", "index.html")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that a report is made of: the arms under their names, and what stands behind each of them in that order."""
+
+    arms: Sequence[ArmInput]
+    evidence: Sequence[Evidence]
+    floor: str | None = None
+    ceiling: str | None = None
+    verdicts: Mapping[str, Sequence[VerdictRecord]] = field(default_factory=dict)
+    kept: Sequence[Kept] = ()
+    notes: Sequence[str] = ()
+
+
 def write_report(work: Work) -> None:
     """Write the comparison of a work's scores into its directory and commit it."""
     config: CompareConfig = work.config
-    evidence = [evidence_of(source) for source in work.all_sources("input")]
-    arms = told_apart([arm_of(found, config) for found in evidence])
+    made = compared(
+        work.all_sources("input"),
+        config.floor,
+        config.ceiling,
+        verdicts=work.all_sources("verdicts"),
+        forgetting=work.all_sources("forgetting"),
+    )
+    write_files(work.directory, work.experiment, made, config)
+    work.commit(rows={"in": len(made.arms), "out": len(made.arms), "rejected": 0})
+
+
+def compared(
+    scores: Sequence[Source],
+    floor: str | None,
+    ceiling: str | None,
+    *,
+    verdicts: Sequence[Source] = (),
+    forgetting: Sequence[Source] = (),
+) -> Comparison:
+    """What a node of the kind compare is about. `floor` and `ceiling` are names of models' nodes."""
+    evidence = evidence_of(scores)
+    arms = told_apart([arm_of(found, floor, ceiling) for found in evidence])
+    named = [replace(found, name=arm.name) for found, arm in zip(evidence, arms, strict=True)]
     names = {arm.node: arm.name for arm in arms}
-    results = build_results(
+    kept, notes = kept_of(forgetting, named, _arm_name(floor, names))
+    return Comparison(
         arms,
-        experiment=work.experiment,
-        floor=_arm_name(config.floor, names),
-        ceiling=_arm_name(config.ceiling, names),
-        notes=[*caveats(arms), *unsafe_scores(work.all_sources("input"))],
+        named,
+        _arm_name(floor, names),
+        _arm_name(ceiling, names),
+        {source.name: list(read_records(source.data, VerdictRecord)) for source in verdicts},
+        kept,
+        [*caveats(arms), *unsafe_scores([*scores, *forgetting]), *notes],
+    )
+
+
+def write_files(directory: Path, title: str, made: Comparison, config: CompareConfig) -> Results:
+    """Write results.json, results.csv, report.md and index.html, which say the same."""
+    results = build_results(
+        made.arms,
+        experiment=title,
+        floor=made.floor,
+        ceiling=made.ceiling,
+        notes=made.notes,
         seed=config.seed,
         resamples=config.resamples,
+        verdicts=made.verdicts,
+        kept=made.kept,
+        rewards=rewards(made.evidence),
     )
-    write_text(work.directory / "results.json", to_json(results))
-    write_text(work.directory / "report.md", to_markdown(results))
-    named = [replace(found, name=arm.name) for found, arm in zip(evidence, arms, strict=True)]
-    write_text(work.directory / "index.html", to_html(results, named, prompts=config.prompts))
-    work.commit(rows={"in": len(arms), "out": len(arms), "rejected": 0})
+    page = to_html(results, made.evidence, prompts=config.prompts)
+    for name, text in zip(FILES, (to_json(results), to_csv(results), to_markdown(results), page), strict=True):
+        write_text(directory / name, text)
+    return results
+
+
+def kept_of(sources: Sequence[Source], arms: Sequence[Evidence], floor: str | None) -> tuple[list[Kept], list[str]]:
+    """The arms' scores on what corruption left out, each with the arm that its training began with; and notes.
+
+    Where that model is no arm, an arm is held against the floor.
+    """
+    models = {arm.model.key: arm.name for arm in reversed(arms)}
+    kept: list[Kept] = []
+    others = []
+    groups: dict[tuple[str, str], list[Source]] = {}
+    for source in sources:
+        groups.setdefault((rows_of(source), manifest_of(scores_of(source).model).key), []).append(source)
+    for (rows, model), members in groups.items():
+        if model not in models:
+            others.append(scores_of(members[0]).node)
+            continue
+        arm = next(arm for arm in arms if arm.name == models[model])
+        init = next((item.key for item in arm.model.inputs if item.role == "init"), None)
+        before = models.get(init or "", floor)
+        values = values_of_rows(list(merged_scores(members).values()))
+        kept.append(Kept(arm.name, rows, before if before != arm.name else None, values))
+    left = sorted(set(others))
+    notes = [f"Forgetting of {', '.join(left)} is left out: no arms of this comparison."] if left else []
+    return kept, notes
 
 
 def unsafe_scores(sources: Sequence[Source]) -> list[str]:
@@ -50,21 +134,21 @@ def unsafe_scores(sources: Sequence[Source]) -> list[str]:
     return [f"Code ran without isolation (--unsafe-exec) for {', '.join(unsafe)}."] if unsafe else []
 
 
-def arm_of(evidence: Evidence, config: CompareConfig) -> ArmInput:
+def arm_of(evidence: Evidence, floor: str | None, ceiling: str | None) -> ArmInput:
     """One arm from what stands behind it, under the name of its node."""
     node, model = evidence.name, evidence.model
     return ArmInput(
         name=node,
         node=node,
         family=_family(model),
-        kind=_kind(node, model, config),
+        kind=_kind(node, model, floor, ceiling),
         loss=model.config.get("loss"),
         mask=mask_name(model.config.get("mask")),
         seed=model.config["seed"],
         learning_rate=model.config.get("learning_rate"),
         train_seconds=model.facts.get("train_seconds"),
         train_tokens=model.facts.get("train_tokens"),
-        scores=[score for scores in evidence.scores.values() for score in scores],
+        scores=list(evidence.scores.values()),
     )
 
 
@@ -79,10 +163,10 @@ def mask_name(mask: Any) -> str | None:
     return f"{mask['tokens']}{scale}{end}"
 
 
-def _kind(node: str, model: Manifest, config: CompareConfig) -> Kind:
-    if node == config.ceiling:
+def _kind(node: str, model: Manifest, floor: str | None, ceiling: str | None) -> Kind:
+    if node == ceiling:
         return "reference"
-    if node == config.floor:
+    if node == floor:
         return "corrupted"
     return KINDS.get(model.kind, "control")
 

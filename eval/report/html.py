@@ -19,16 +19,22 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from eval.report.cells import SIGNIFICANT, interval, interval_name, number, p_text, percent, points
 from eval.report.curves import charts
 from eval.report.evidence import Evidence
-from eval.report.markdown import SIGNIFICANT, Compared, mask_comparisons, oriented, p_text, percent, points
+from eval.report.markdown import Compared, mask_comparisons, oriented
+from eval.report.matrices import bought, heat_map, named_sections, numbered, present, win_table
 from eval.report.pooled import Pooled
 from eval.report.prompts import browser_data
 from eval.report.results import Arm, Results
+from eval.report.tables import kept_cells, numbers, rater_cells, signed
+from pipeline.store import Manifest
 
-STYLES = ("base.css", "tables.css", "curves.css", "prompts.css", "media.css")
-SCRIPTS = ("dom.js", "state.js", "browser.js", "answers.js", "curves.js", "main.js")
+STYLES = ("base.css", "tables.css", "curves.css", "matrix.css", "prompts.css", "media.css")
+SCRIPTS = ("dom.js", "state.js", "browser.js", "answers.js", "curves.js", "plane.js", "main.js")
 """In this order they make one style sheet and one script."""
+FEW = 8
+"""Arms up to which the panels of single error types are open at first."""
 STEP = 0.1
 """Differences are drawn on an axis that ends at a multiple of this."""
 
@@ -38,6 +44,8 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     seed = results["bootstrap"]["seed"]
     style, script = (assets(names) for names in (STYLES, SCRIPTS))
     data = {**browser_data(arms, prompts, seed), "kinds": [arm["kind"] for arm in results["arms"]]}
+    floor, ceiling = (_rate_of(results["arms"], kind) for kind in ("corrupted", "reference"))
+    plots = {"charts": charts(arms), "efficiency": bought(results["arms"], floor, ceiling), "paths": numbered(arms)}
     return _environment().get_template("index.html.jinja").render(
         results=results,
         about=about(arms, seed),
@@ -46,12 +54,21 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
         pooled=pooled_groups(results["pooled"]),
         pooled_axis=axis(results["pooled"]["differences"]),
         error_panels=error_panels(results["arms"]),
-        floor=_rate_of(results["arms"], "corrupted"),
-        ceiling=_rate_of(results["arms"], "reference"),
+        heat=heat_map(results["arms"]),
+        win_tables=[win_table(judge) for judge in results["wins"]],
+        kinds={arm["name"]: arm["kind"] for arm in results["arms"]},
+        interval_name=interval_name(results["arms"]),
+        single=all(arm["samples"] <= 1 for arm in results["arms"]),
+        damaged=any(arm["collateral"] for arm in results["arms"]),
+        before=next((arm["name"] for arm in results["arms"] if arm["kind"] == "corrupted"), ""),
+        has=present(results, bool(data["prompts"])),
+        sections=named_sections(present(results, bool(data["prompts"]))),
+        floor=floor,
+        ceiling=ceiling,
         policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        data=embedded({**data, "charts": charts(arms)}),
+        data=embedded({**data, **plots}),
     )  # fmt: skip
 
 
@@ -91,7 +108,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"percent": percent, "points": points, "p_text": p_text, "at": at, "duration": duration}
-    made.globals |= {"where": where, "SIGNIFICANT": SIGNIFICANT}
+    made.filters |= {"interval": interval, "number": number, "numbers": numbers, "signed": signed}
+    made.filters |= {"kept_cells": kept_cells, "rater_cells": rater_cells}
+    made.globals |= {"where": where, "SIGNIFICANT": SIGNIFICANT, "FEW": FEW}
     return made
 
 
@@ -127,19 +146,27 @@ def _rate_of(arms: Sequence[Arm], kind: str) -> float | None:
 def about(arms: Sequence[Evidence], seed: int) -> list[tuple[str, str]]:
     """What was done, when and with what. From manifests, never from the clock: the page can be made again."""
     scoring, generation = arms[0].scoring, arms[0].generation
-    prompts = next(item for item in generation.inputs if item.role == "prompts")
     made = max(arm.scoring.created for arm in arms)
-    sampling = generation.config.get("temperature", 0.0)
     machine = scoring.hardware
     facts = [
-        ("Prompts", f"{prompts.name}.{prompts.split}" if prompts.split else prompts.name),
-        ("Answers", "greedy" if not sampling else f"temperature {sampling:g}"),
+        *(answering(generation) if generation else []),
         ("Seed", str(seed)),
         ("Scored", made.replace("T", " ").replace("Z", " UTC")),
         ("Commit", scoring.git_commit[:12] + ("+" if scoring.git_commit.endswith("+changes") else "")),
         ("Machine", f"{machine.get('machine')}, {machine.get('cores')} cores" if machine else ""),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def answering(generation: Manifest) -> list[tuple[str, str]]:
+    """What was answered, and how."""
+    prompts = next(item for item in generation.inputs if item.role == "prompts")
+    sampling, samples = generation.config.get("temperature", 0.0), generation.config.get("samples", 1)
+    how = "greedy" if not sampling else f"temperature {sampling:g}"
+    return [
+        ("Prompts", f"{prompts.name}.{prompts.split}" if prompts.split else prompts.name),
+        ("Answers", how if samples == 1 else f"{samples} for each prompt, {how}"),
+    ]
 
 
 def comparison_groups(results: Results) -> list[dict[str, Any]]:

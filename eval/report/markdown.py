@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from eval.report import tables as more
+from eval.report.cells import (
+    MISSING,
+    SIGNIFICANT,
+    Align,
+    damage,
+    interval,
+    interval_name,
+    p_text,
+    percent,
+    plain,
+    points,
+    table,
+)
 from eval.report.pooled import Pooled, PooledArm, PooledComparison
 from eval.report.results import Arm, Comparison, Results
 
-SIGNIFICANT = 0.05
 LONGEST = 12
 """Rows of the table of other differences; results.json has them all."""
-MISSING = "-"
 MASKS = ("granular", "granular-one-sided", "response", "random")
 """The order in which masks are compared: what knowing *where* buys stands first and is counted as a gain."""
 
-SPECIAL = re.compile(r"[\\`*~|\[\]#$]|(?<![^\W_])_|_(?![^\W_])")
-"""What Markdown would read as markup; an underscore within a word is none."""
-
-Align = Literal["left", "right"]
 Compared = TypeVar("Compared", Comparison, PooledComparison)
 
 
@@ -32,36 +38,23 @@ def to_markdown(results: Results) -> str:
         *_over_seeds(results["pooled"]),
         "## Arms",
         _arms(results),
-        "Pass rate: share of judged answers that pass their tests, with its 95% Wilson interval. "
+        f"Pass rate: share of judged answers that pass their tests, with its 95% {interval_name(results['arms'])}. "
         "Errors: share of answers with at least one recognised error. "
-        "Gap closed: 0% is the floor, 100% the ceiling.",
+        "Gap closed: 0% is the floor, 100% the ceiling; its interval resamples prompts for all three models together. "
+        "Broken: prompts that the corrupted model gets right and this arm wrong.",
+        *more.passing(results["arms"]),
+        *more.efficiency(results["arms"]),
         *_errors(results["arms"]),
         "## Differences",
         *_differences(results),
+        *more.measured(results["measures"]),
+        *more.win_rates(results["wins"]),
+        *more.kl_rewards(results["rewards"]),
+        *more.forgotten(results["forgetting"]),
+        *more.agreed(results["agreement"]),
         *_notes(results["notes"]),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def plain(text: str) -> str:
-    """`text` so that Markdown and HTML show it as it is, on one line, inside a table too."""
-    one_line = " ".join(text.split())
-    return escape(SPECIAL.sub(lambda found: "\\" + found.group(), one_line), quote=False)
-
-
-def percent(share: float | None) -> str:
-    """0.784 as 78.4%."""
-    return MISSING if share is None else f"{100 * share:.1f}%"
-
-
-def points(share: float) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    return f"{100 * share:+.1f}"
-
-
-def p_text(p_value: float) -> str:
-    """A p-value to three places."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def mask_comparisons(results: Results) -> list[Comparison]:
@@ -99,13 +92,6 @@ def _mirrored(found: Compared) -> Compared:
     return cast(Compared, {**found, **turned, **won})
 
 
-def _table(columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> str:
-    """Cells must be escaped already."""
-    header = [name for name, _ in columns]
-    rule = ["---:" if align == "right" else "---" for _, align in columns]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
-
-
 def _arms(results: Results) -> str:
     columns: list[tuple[str, Align]] = [
         ("arm", "left"),
@@ -116,9 +102,10 @@ def _arms(results: Results) -> str:
         ("errors", "right"),
         ("compiles", "right"),
         ("gap closed", "right"),
+        ("broken", "right"),
         ("training", "right"),
     ]
-    return _table(columns, [_arm(arm, results) for arm in results["arms"]])
+    return table(columns, [_arm(arm, results) for arm in results["arms"]])
 
 
 def _arm(arm: Arm, results: Results) -> list[str]:
@@ -129,10 +116,11 @@ def _arm(arm: Arm, results: Results) -> list[str]:
         arm["kind"],
         MISSING if rate is None else f"{rate:g}",
         f"**{percent(arm['pass_rate'])}**",
-        MISSING if ends is None else f"{percent(ends[0])} to {percent(ends[1])}",
+        interval(ends),
         percent(arm["error_rate"]),
-        f"{arm['compiles']} of {results['n_prompts']}",
-        percent(arm["gap_closed"]),
+        f"{arm['compiles']} of {arm['answers']}",
+        percent(arm["gap_closed"]) + (f" ({interval(arm['gap_closed_ci'])})" if arm["gap_closed_ci"] else ""),
+        damage(arm),
         MISSING if arm["train_seconds"] is None else f"{arm['train_seconds']:.0f} s",
     ]
 
@@ -148,7 +136,7 @@ def _over_seeds(pooled: Pooled) -> list[str]:
     none = "No two arms of one loss differ in their mask."
     return [
         "## Over seeds",
-        _table(columns, [_pooled_arm(arm) for arm in pooled["arms"]]),
+        table(columns, [_pooled_arm(arm) for arm in pooled["arms"]]),
         "Intervals cover the chance in training as well as the choice of prompts: seeds and prompts are both taken as "
         "draws (t interval of a crossed two-way layout, Hillis 2007). p (Holm): adjusted for all "
         f"{len(pooled['differences'])} comparisons over seeds.",
@@ -163,7 +151,7 @@ def _pooled_arm(arm: PooledArm) -> list[str]:
         plain(arm["name"]),
         str(len(arm["seeds"])),
         f"**{percent(arm['pass_rate'])}**",
-        MISSING if ends is None else f"{percent(ends[0])} to {percent(ends[1])}",
+        interval(ends),
         f"{percent(min(rates))} to {percent(max(rates))}" if rates else MISSING,
         percent(arm["gap_closed"]),
     ]
@@ -177,7 +165,7 @@ def _errors(arms: Sequence[Arm]) -> list[str]:
     columns: list[tuple[str, Align]] = [("arm", "left"), *((plain(name), "right") for name in types)]
     rows = [[plain(arm["name"]), *(_count(arm, name) for name in types)] for arm in arms]
     explained = "Answers with each error, for the types that occur; in brackets the answers that could not be judged."
-    return ["## Errors by type", _table(columns, rows), explained]
+    return ["## Errors by type", table(columns, rows), explained]
 
 
 def _count(arm: Arm, name: str) -> str:
@@ -230,7 +218,7 @@ def _section(title: str, comparisons: Sequence[Comparison | PooledComparison], n
         ("p", "right"),
         ("p (Holm)", "right"),
     ]
-    return [title, _table(columns, [_comparison(found) for found in comparisons]) if comparisons else none]
+    return [title, table(columns, [_comparison(found) for found in comparisons]) if comparisons else none]
 
 
 def _comparison(found: Comparison | PooledComparison) -> list[str]:

@@ -68,13 +68,16 @@ class Pooled(TypedDict):
 
 
 Verdicts = Mapping[str, float | None]
-"""Prompt id -> 1 passed, 0 failed, None not judged."""
+"""Prompt id -> share of its answers that passed, None where none was judged."""
+Ends = tuple[float | None, float | None]
+"""The pass rates of floor and ceiling."""
 
 
-def pool(
-    arms: Sequence[Trained], passed: Mapping[str, Verdicts], *, floor: float | None = None, ceiling: float | None = None
-) -> Pooled:
-    """Pool the trained arms that have more than one seed. `passed` gives every arm's verdicts by its name."""
+def pool(arms: Sequence[Trained], passed: Mapping[str, Verdicts], ends: Mapping[str, Ends] | None = None) -> Pooled:
+    """Pool the trained arms that have more than one seed.
+
+    `passed` gives every arm's verdicts by its name, `ends` the pass rates between which the gap of a family lies.
+    """
     families: dict[str, list[Trained]] = {}
     for arm in arms:
         if arm.kind in TRAINED:
@@ -83,8 +86,9 @@ def pool(
     if not several:
         return Pooled(arms=[], differences=[])
     singles = {arm.name: [arm] for kind in ("corrupted", "reference") for arm in arms if arm.kind == kind}
+    between: Mapping[str, Ends] = ends or {}
     return Pooled(
-        arms=[_arm(family, members, passed, floor, ceiling) for family, members in several.items()],
+        arms=[_arm(family, members, passed, *between.get(family, (None, None))) for family, members in several.items()],
         differences=_differences(several, singles, passed),
     )
 

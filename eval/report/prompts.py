@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eval.report.evidence import Evidence
+from eval.report.arms import ERRORS
+from eval.report.evidence import Evidence, Key
 from eval.report.markup import Mark, prose, segments
-from eval.report.results import ERRORS
 from eval.scorers.execution import call_text, expected_text
 from pipeline.records import CallResult, GenerationRecord, ScoreRecord
 from pipeline.store import canonical, content_key
@@ -37,14 +37,18 @@ class Pool:
 
 def browser_data(arms: Sequence[Evidence], limit: int, seed: int) -> dict[str, Any]:
     """The prompts, at most `limit`, with the answer of every arm and the good one, and the answers themselves."""
-    every = arms[0].answers
+    every: dict[str, list[int]] = {}
+    for key, sample in sorted(set().union(*(arm.answers for arm in arms))):
+        every.setdefault(key, []).append(sample)
     pool = Pool()
     types = error_types(arms)
+    drawn = chosen(list(every), limit, seed)
     return {
         "arms": [arm.name for arm in arms],
         "types": types,
         "total": len(every),
-        "prompts": [_prompt(key, arms, types, pool) for key in chosen(list(every), limit, seed)],
+        "samples": max(map(len, every.values()), default=0),
+        "prompts": [_prompt((key, sample), arms, types, pool) for key in drawn for sample in every[key]],
         "answers": pool.answers,
     }
 
@@ -56,23 +60,27 @@ def chosen(ids: Sequence[str], limit: int, seed: int) -> list[str]:
 
 def error_types(arms: Sequence[Evidence]) -> list[str]:
     """Every error type that was looked for."""
-    metrics = {score.metric for arm in arms for scores in arm.scores.values() for score in scores}
+    metrics = {score.metric for arm in arms for row in arm.scores.values() for score in row.scores}
     return sorted(metric.removeprefix(ERRORS) for metric in metrics if metric.startswith(ERRORS))
 
 
-def _prompt(key: str, arms: Sequence[Evidence], types: Sequence[str], pool: Pool) -> dict[str, Any]:
-    first = arms[0].answers[key]
+def _prompt(key: Key, arms: Sequence[Evidence], types: Sequence[str], pool: Pool) -> dict[str, Any]:
+    first = next(arm.answers[key] for arm in arms if key in arm.answers)
     return {
-        "id": key,
+        "id": key[0] if key[1] == 0 else f"{key[0]} #{key[1] + 1}",
         "source": first.source,
         "prompt": prose(first.prompt[:LONGEST]),
         "tests": [[call_text(test), expected_text(test)] for test in first.tests],
         "good": pool.number(_body(first.reference, ())) if first.reference else None,
-        "arms": [pool.number(_answer(arm.answers[key], arm.scores[key], types)) for arm in arms],
+        "arms": [pool.number(_answer(arm.answers.get(key), _scores(arm, key), types)) for arm in arms],
     }
 
 
-def _answer(record: GenerationRecord, scores: Sequence[ScoreRecord], types: Sequence[str]) -> Answer:
+def _scores(arm: Evidence, key: Key) -> Sequence[ScoreRecord]:
+    return arm.scores[key].scores if key in arm.scores else ()
+
+
+def _answer(record: GenerationRecord | None, scores: Sequence[ScoreRecord], types: Sequence[str]) -> Answer:
     """One answer: its text with the bad places marked, its verdicts, and what each test gave."""
     found = {score.metric: score for score in scores}
     passed, compiles = found.pop("passed", None), found.pop("compiles", None)
@@ -81,7 +89,7 @@ def _answer(record: GenerationRecord, scores: Sequence[ScoreRecord], types: Sequ
     marked = [(number, score) for number, score in present if _place(score)]
     errors = [*marked, *(pair for pair in present if pair not in marked)]
     return {
-        **_body(record.response, [place for _, score in marked if (place := _place(score))]),
+        **_body(record.response if record else "", [place for _, score in marked if (place := _place(score))]),
         "passed": passed.value if passed else None,
         "compiles": compiles.value if compiles else None,
         "why": passed.explanation if passed else "",
@@ -89,7 +97,7 @@ def _answer(record: GenerationRecord, scores: Sequence[ScoreRecord], types: Sequ
         "errors": [[number, _said(score)] for number, score in errors],
         "unjudged": [[number, _said(score)] for number, score in judged if score.value is None],
         "others": [[name, score.value, score.explanation] for name, score in sorted(found.items())],
-        "finish": record.finish_reason,
+        "finish": record.finish_reason if record else "none",
     }
 
 

@@ -1,47 +1,55 @@
-"""From every arm's scores to one results object: pass rates, errors by type, paired differences.
+"""From every arm's scores to one results object: pass rates, errors by type, paired differences and the rest.
 
 Rates are shares in [0, 1], kept at full precision; rounding belongs to the reports. In an arm, `n` counts the answers
-whose passing could be judged and is the denominator of `pass_rate`; `compiles` is a count of answers out of
-`n_prompts`; `error_rate` is the share with at least one recognised error among answers that at least one recogniser
-could judge. What has nothing to be computed from is null, never 0.
+whose passing could be judged and is the denominator of `pass_rate`; `compiles` is a count of answers out of `answers`;
+`error_rate` is the share with at least one recognised error among answers that at least one recogniser could judge.
+Where a prompt has several answers, it is the prompt that is drawn: rates are means over prompts of the mean over their
+samples, and intervals and tests resample prompts. What has nothing to be computed from is null, never 0.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal, TypedDict
+from typing import TypedDict
 
+from eval.report.agreement import Agreed, agreement
+from eval.report.answers import (
+    Collateral,
+    Efficiency,
+    PassAt,
+    collateral,
+    efficiency,
+    erring,
+    passing_at,
+    rate_and_interval,
+)
+from eval.report.arms import (
+    COMPILES,
+    ERRORS,
+    PASSED,
+    ArmInput,
+    Kind,
+    Values,
+    aligned,
+    by_prompt,
+    samples_of,
+    scored,
+    values_of,
+)
+from eval.report.forgetting import Forgotten, Kept, forgetting
+from eval.report.measures import Measure, measures
 from eval.report.pooled import TRAINED, Pooled, pool
-from eval.statistics import RESAMPLES, gap_closed, holm, paired_bootstrap, pass_rate, wilson
+from eval.report.rewards import Reward
+from eval.report.wins import Wins, wins
+from eval.statistics import RESAMPLES, gap_closed, gap_interval, holm, paired_bootstrap
 from pipeline.failures import UserError, nearest
-from pipeline.records import ScoreRecord
+from pipeline.records import VerdictRecord
 
-Kind = Literal["reference", "corrupted", "mended", "control", "model"]
-ERRORS = "errors/"
-
-
-@dataclass(frozen=True, slots=True)
-class ArmInput:
-    """One model of the comparison: how it was trained, and every score of its answers.
-
-    `family` is the name it shares with the arms that differ from it in their training seed alone.
-    """
-
-    name: str
-    node: str
-    family: str
-    kind: Kind
-    loss: str | None
-    mask: str | None
-    seed: int
-    learning_rate: float | None
-    train_seconds: float | None
-    train_tokens: int | None
-    scores: Sequence[ScoreRecord]
+Ends = dict[str, tuple[str | None, str | None]]
+"""Arm -> the arms that are the floor and the ceiling of its gap."""
 
 
 class Arm(TypedDict):
@@ -53,10 +61,13 @@ class Arm(TypedDict):
     loss: str | None
     mask: str | None
     seed: int
+    samples: int
+    answers: int
     n: int
     passed: int
     pass_rate: float | None
     pass_rate_ci: list[float] | None
+    pass_at: list[PassAt]
     compiles: int
     error_rate: float | None
     error_rate_ci: list[float] | None
@@ -65,12 +76,16 @@ class Arm(TypedDict):
     train_seconds: float | None
     train_tokens: int | None
     gap_closed: float | None
+    gap_closed_ci: list[float] | None
+    collateral: Collateral | None
+    efficiency: Efficiency | None
 
 
 class Comparison(TypedDict):
     """The pass rate of `a` less that of `b`: bootstrap interval, exact McNemar p-value, Holm over all comparisons.
 
-    `only_a` and `only_b` count the prompts that one of the two passes alone: all that McNemar's test looks at.
+    `only_a` and `only_b` count the prompts that one of the two passes alone: all that McNemar's test looks at. With
+    several samples a prompt they count where one passes more often, and the p-value is that of the sign-flip test.
     """
 
     a: str
@@ -91,7 +106,7 @@ class Training(TypedDict):
 
 
 class Bootstrap(TypedDict):
-    """What the intervals of the differences were drawn with."""
+    """What bootstrap intervals were drawn with."""
 
     seed: int
     resamples: int
@@ -105,13 +120,18 @@ class Results(TypedDict):
     arms: list[Arm]
     differences: list[Comparison]
     pooled: Pooled
+    measures: list[Measure]
+    wins: list[Wins]
+    rewards: list[Reward]
+    forgetting: list[Forgotten]
+    agreement: list[Agreed]
     training: dict[str, Training]
     bootstrap: Bootstrap
     notes: list[str]
 
 
-Values = dict[str, dict[str, float | None]]
-"""Metric -> prompt id -> value, of one arm."""
+Verdicts = Mapping[str, Sequence[VerdictRecord]]
+"""What each judge said, by the name of its node."""
 
 
 def build_results(
@@ -123,24 +143,33 @@ def build_results(
     notes: Sequence[str] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
+    verdicts: Verdicts | None = None,
+    kept: Sequence[Kept] = (),
+    rewards: Sequence[Reward] = (),
 ) -> Results:
-    """Compare `arms`, which must all have been scored on the same prompts by the same metrics.
+    """Compare `arms`, which must all have been scored on the same answers; metrics that some lack are left out.
 
-    `floor` and `ceiling` name the arms between which `gap_closed` is measured; without both it is null.
+    `floor` and `ceiling` name the arms between which `gap_closed` is measured; without both it is null. `kept` are the
+    scores on what corruption left out.
     """
-    values = {arm.name: _values(arm) for arm in arms}
-    _check_alike(arms, values)
-    rates = {name: _rate(value) for name, value in values.items()}
-    low, high = (_named(name, rates) for name in (floor, ceiling))
+    values, said = values_of(arms)
+    ends = _ends(arms, floor, ceiling)
+    drawn = seed, resamples
+    judged = [wins(by, rows, {arm.node: arm.name for arm in arms}, *drawn) for by, rows in (verdicts or {}).items()]
     return Results(
         experiment=experiment,
-        n_prompts=len(_prompts(arms[0])),
-        arms=[_arm(arm, values[arm.name], _gap(rates[arm.name], low, high)) for arm in arms],
-        differences=_compare(_pairs(arms), values, seed, resamples),
-        pooled=pool(arms, {name: value.get("passed", {}) for name, value in values.items()}, floor=low, ceiling=high),
+        n_prompts=len(_prompts(values[arms[0].name])),
+        arms=[_arm(arm, values, ends[arm.name], *drawn) for arm in arms],
+        differences=_compare(_pairs(arms), values, *drawn),
+        pooled=_pooled(arms, values, ends),
+        measures=measures(arms, values, {name: low for name, (low, _) in ends.items()}, *drawn),
+        wins=[found for found, _ in judged],
+        rewards=list(rewards),
+        forgetting=forgetting(kept, *drawn),
+        agreement=agreement(values, *drawn),
         training={arm.name: Training(node=arm.node, learning_rate=arm.learning_rate) for arm in arms},
         bootstrap=Bootstrap(seed=seed, resamples=resamples),
-        notes=list(notes),
+        notes=[*notes, *said, *(note for _, left_out in judged for note in left_out)],
     )
 
 
@@ -149,71 +178,62 @@ def to_json(results: Results) -> str:
     return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _values(arm: ArmInput) -> Values:
-    values: Values = {}
-    for score in arm.scores:
-        metric = values.setdefault(score.metric, {})
-        if score.id in metric:
-            raise UserError(
-                "data", f"prompt {score.id!r} has more than one score '{score.metric}'.", f"arm '{arm.name}'"
-            )
-        metric[score.id] = score.value
-    return values
+def _prompts(values: Values) -> set[str]:
+    """The prompts that were answered; those of every metric where none says whether answers pass."""
+    return set(values[PASSED]) if PASSED in values else {prompt for prompts in values.values() for prompt in prompts}
 
 
-def _prompts(arm: ArmInput) -> set[str]:
-    return {score.id for score in arm.scores}
+def _answers(values: Values) -> int:
+    most: dict[str, int] = {}
+    for metric, prompts in values.items():
+        if metric == PASSED or PASSED not in values:
+            for prompt, samples in prompts.items():
+                most[prompt] = max(most.get(prompt, 0), len(samples))
+    return sum(most.values())
 
 
-def _check_alike(arms: Sequence[ArmInput], values: dict[str, Values]) -> None:
-    """A comparison is fair only if every arm has every score that another has."""
-    if not arms or not arms[0].scores:
-        raise UserError("data", "there are no scores to compare.", hint="Score the answers of at least one arm first.")
-    if len(values) < len(arms):
-        raise UserError("data", "two arms have the same name.", ", ".join(arm.name for arm in arms))
-    first, *others = arms
-    for other in others:
-        for what, key in (("prompts", lambda score: score.id), ("metrics", lambda score: (score.metric, score.id))):
-            _check_same(first, other, what, {key(s) for s in first.scores} ^ {key(s) for s in other.scores})
-
-
-def _check_same(first: ArmInput, other: ArmInput, what: str, apart: set[object]) -> None:
-    if apart:
-        raise UserError(
-            "data",
-            f"not scored on the same {what}: {len(apart)} are in one only, such as {min(apart, key=str)!r}.",
-            f"arms '{first.name}' and '{other.name}'",
-            "Generate and score the answers of all arms from the same prompts, with the same scorers.",
-        )
-
-
-def _scored(values: Values, metric: str) -> list[float]:
-    return [value for value in values.get(metric, {}).values() if value is not None]
+def _ends(arms: Sequence[ArmInput], floor: str | None, ceiling: str | None) -> Ends:
+    """Between which arms the gap of each arm lies."""
+    names = [arm.name for arm in arms]
+    ends = {arm.name: (arm.floor or floor, arm.ceiling or ceiling) for arm in arms}
+    for name in (name for pair in ends.values() for name in pair):
+        if name is not None and name not in names:
+            raise UserError("config", f"no arm is named '{name}'.", "floor and ceiling", nearest(name, names))
+    return ends
 
 
 def _rate(values: Values) -> float | None:
-    scored = _scored(values, "passed")
-    return pass_rate(scored) if scored else None
+    (judged,) = aligned(by_prompt(values, PASSED))
+    return sum(judged) / len(judged) if judged else None
 
 
-def _named(name: str | None, rates: dict[str, float | None]) -> float | None:
-    if name is None:
-        return None
-    if name not in rates:
-        raise UserError("config", f"no arm is named '{name}'.", "floor and ceiling", nearest(name, list(rates)))
-    return rates[name]
+def _gap(
+    arm: str, values: Mapping[str, Values], ends: tuple[str | None, str | None], seed: int, resamples: int
+) -> tuple[float | None, list[float] | None]:
+    """The share of the gap that is closed, and its interval over the prompts that all three have judged."""
+    floor, ceiling = ends
+    if floor is None or ceiling is None:
+        return None, None
+    rates = [_rate(values[name]) for name in (arm, floor, ceiling)]
+    if None in rates:
+        return None, None
+    share = gap_closed(*(rate for rate in rates if rate is not None))
+    three = aligned(*(by_prompt(values[name], PASSED) for name in (arm, floor, ceiling)))
+    # Between the ends themselves the share is 0 or 1 by definition, without any chance in it.
+    found = gap_interval(*three, seed=seed, resamples=resamples) if arm not in ends and three[0] else None
+    return share, list(found) if found and share is not None else None
 
 
-def _gap(rate: float | None, floor: float | None, ceiling: float | None) -> float | None:
-    if rate is None or floor is None or ceiling is None:
-        return None
-    return gap_closed(rate, floor, ceiling)
-
-
-def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
-    passed, n = int(sum(_scored(values, "passed"))), len(_scored(values, "passed"))
-    wrong = _any_error(values)
+def _arm(
+    arm: ArmInput, every: Mapping[str, Values], ends: tuple[str | None, str | None], seed: int, resamples: int
+) -> Arm:
+    values, drawn = every[arm.name], (seed, resamples)
+    wrong = erring(values)
+    rate, rate_ci = rate_and_interval(values.get(PASSED, {}), *drawn)
+    error_rate, error_rate_ci = rate_and_interval(wrong, *drawn)
+    gap, gap_ci = _gap(arm.name, every, ends, *drawn)
     types = sorted(metric.removeprefix(ERRORS) for metric in values if metric.startswith(ERRORS))
+    before = every[ends[0]] if ends[0] is not None and ends[0] != arm.name else None
     return Arm(
         name=arm.name,
         family=arm.family,
@@ -221,29 +241,33 @@ def _arm(arm: ArmInput, values: Values, gap: float | None) -> Arm:
         loss=arm.loss,
         mask=arm.mask,
         seed=arm.seed,
-        n=n,
-        passed=passed,
-        pass_rate=_rate(values),
-        pass_rate_ci=list(wilson(passed, n)) if n else None,
-        compiles=int(sum(_scored(values, "compiles"))),
-        error_rate=sum(wrong) / len(wrong) if wrong else None,
-        error_rate_ci=list(wilson(sum(wrong), len(wrong))) if wrong else None,
-        errors_by_type={name: int(sum(_scored(values, ERRORS + name))) for name in types},
-        unscored_by_type={name: list(values[ERRORS + name].values()).count(None) for name in types},
+        samples=samples_of(values),
+        answers=_answers(values),
+        n=len(scored(values, PASSED)),
+        passed=int(sum(scored(values, PASSED))),
+        pass_rate=rate,
+        pass_rate_ci=rate_ci,
+        pass_at=passing_at(values, *drawn),
+        compiles=int(sum(scored(values, COMPILES))),
+        error_rate=error_rate,
+        error_rate_ci=error_rate_ci,
+        errors_by_type={name: int(sum(scored(values, ERRORS + name))) for name in types},
+        unscored_by_type={
+            name: sum(samples.count(None) for samples in values[ERRORS + name].values()) for name in types
+        },
         train_seconds=arm.train_seconds,
         train_tokens=arm.train_tokens,
         gap_closed=gap,
+        gap_closed_ci=gap_ci,
+        collateral=collateral(values, before) if before and PASSED in values and arm.kind != "reference" else None,
+        efficiency=efficiency(arm, rate, _rate(before) if before is not None else None),
     )
 
 
-def _any_error(values: Values) -> list[bool]:
-    """Whether each answer has a recognised error, for the answers that any recogniser could judge."""
-    worst: dict[str, float] = {}
-    for metric in values:
-        for prompt, value in values[metric].items():
-            if metric.startswith(ERRORS) and value is not None:
-                worst[prompt] = max(value, worst.get(prompt, 0.0))
-    return [value > 0 for value in worst.values()]
+def _pooled(arms: Sequence[ArmInput], values: Mapping[str, Values], ends: Ends) -> Pooled:
+    rates = {name: _rate(one) for name, one in values.items()}
+    between = {arm.family: (rates.get(ends[arm.name][0] or ""), rates.get(ends[arm.name][1] or "")) for arm in arms}
+    return pool(arms, {name: by_prompt(one, PASSED) for name, one in values.items()}, between)
 
 
 def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
@@ -263,11 +287,11 @@ def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
 
 
 def _compare(
-    pairs: Sequence[tuple[str, str]], values: dict[str, Values], seed: int, resamples: int
+    pairs: Sequence[tuple[str, str]], values: Mapping[str, Values], seed: int, resamples: int
 ) -> list[Comparison]:
     comparisons = []
     for a, b in pairs:
-        left, right = _aligned(values[a], values[b])
+        left, right = aligned(by_prompt(values[a], PASSED), by_prompt(values[b], PASSED))
         if left:
             found = paired_bootstrap(left, right, seed=seed, resamples=resamples)
             comparisons.append((a, b, found))
@@ -285,11 +309,3 @@ def _compare(
         )
         for (a, b, found), p_holm in zip(comparisons, adjusted, strict=True)
     ]
-
-
-def _aligned(a: Values, b: Values) -> tuple[list[float], list[float]]:
-    """Whether each prompt passed, for both arms, by prompt id; prompts unscored in either are left out."""
-    left, right = a.get("passed", {}), b.get("passed", {})
-    both = [(left[prompt], right[prompt]) for prompt in sorted(left)]
-    kept = [(x, y) for x, y in both if x is not None and y is not None]
-    return [x for x, _ in kept], [y for _, y in kept]

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval.report.markdown import MISSING, percent
+from eval.report.cells import MISSING, percent
 from eval.report.pooled import PooledArm
 from eval.report.results import Arm, Kind, Results
 

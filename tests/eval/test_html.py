@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_run import HOSTILE, LOOPS, MODELS, answer_of, make_report, prompt_of
 
+from eval.report.cells import p_text, percent, points
 from eval.report.curves import charts, thinned
 from eval.report.html import SCRIPTS, STYLES, axis, comparison_groups, embedded, where
-from eval.report.markdown import p_text, percent, points
 from eval.report.markup import segments
 from eval.report.prompts import chosen
 
@@ -369,7 +369,7 @@ def test_the_wheel_has_every_template():
     files = {Path(found.distribution_path) for found in WheelBuilder(str(ROOT)).recurse_included_files()}
     templates = ROOT / "eval" / "report" / "templates"
     names = {path.name for path in templates.iterdir()}
-    assert {*SCRIPTS, *STYLES} | {"index.html.jinja", "plots.html.jinja"} == names
+    assert {*SCRIPTS, *STYLES} | {"index.html.jinja", "plots.html.jinja", "sections.html.jinja"} == names
     assert {Path("eval/report/templates") / name for name in names} <= files
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from eval.report.arms import ArmInput
 from eval.report.build import told_apart
 from eval.report.pooled import pool
-from eval.report.results import ArmInput
 from eval.statistics import crossed_mean
 
 
@@ -46,7 +46,7 @@ PASSED = {
 
 
 def test_arms_of_one_family_are_taken_together():
-    arms = {arm["name"]: arm for arm in pool(MODELS, PASSED, floor=0.25, ceiling=1.0)["arms"]}
+    arms = {arm["name"]: arm for arm in pool(MODELS, PASSED, {"a": (0.25, 1.0), "b": (0.25, 1.0)})["arms"]}
     assert list(arms) == ["a", "b"]
     assert (arms["a"]["seeds"], arms["a"]["pass_rates"], arms["a"]["pass_rate"]) == ([0, 1], [0.75, 0.75], 0.75)
     assert arms["a"]["gap_closed"] == pytest.approx(2 / 3)

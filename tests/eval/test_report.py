@@ -9,7 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from eval.report.markdown import mask_comparisons, plain, points, to_markdown
+from eval.report.cells import plain, points
+from eval.report.markdown import mask_comparisons, to_markdown
 from eval.report.terminal import table
 
 
@@ -21,10 +22,13 @@ def arm(name: str, kind: str = "mended", mask: str | None = None, **more: Any) -
         "loss": "dpo" if mask else None,
         "mask": mask,
         "seed": 0,
+        "samples": 1,
+        "answers": 8,
         "n": 8,
         "passed": 6,
         "pass_rate": 0.75,
         "pass_rate_ci": [0.4093, 0.9285],
+        "pass_at": [],
         "compiles": 7,
         "error_rate": 0.125,
         "error_rate_ci": [0.0224, 0.4709],
@@ -33,6 +37,9 @@ def arm(name: str, kind: str = "mended", mask: str | None = None, **more: Any) -
         "train_seconds": 75.0,
         "train_tokens": 100,
         "gap_closed": -0.0625,
+        "gap_closed_ci": [-0.25, 0.125],
+        "collateral": {"right": 4, "broken": 1, "rate": 0.25, "ci": [0.0456, 0.6994]},
+        "efficiency": None,
     }
     return values | more
 
@@ -58,6 +65,7 @@ def results_of(arms: list[Any], differences: list[Any] | None = None, notes: lis
         "arms": arms,
         "differences": differences or [],
         "pooled": {"arms": [], "differences": []},
+        **{section: [] for section in ("measures", "wins", "rewards", "forgetting", "agreement")},
         "training": {one["name"]: {"node": "mended", "learning_rate": 1e-4} for one in arms},
         "bootstrap": {"seed": 0, "resamples": 10},
         "notes": notes or [],
@@ -79,13 +87,16 @@ def rendered(results: Any, width: int = 100) -> str:
 
 
 def test_a_row_of_the_table_of_arms():
-    row = "| g | mended | 0.0001 | **75.0%** | 40.9% to 92.8% | 12.5% | 7 of 8 | -6.2% | 75 s |"
+    row = "| g | mended | 0.0001 | **75.0%** | 40.9% to 92.8% | 12.5% | 7 of 8 | "
+    row += "-6.2% (-25.0% to 12.5%) | 1 of 4 (4.6% to 69.9%) | 75 s |"
     assert row in rows_of(to_markdown(results_of([arm("g")])))
 
 
 def test_what_is_unknown_is_a_dash():
-    unknown = dict.fromkeys(("pass_rate", "pass_rate_ci", "error_rate", "gap_closed", "train_seconds"))
-    row = "| g | reference | 0.0001 | **-** | - | - | 7 of 8 | - | - |"
+    unknown = dict.fromkeys(
+        ("pass_rate", "pass_rate_ci", "error_rate", "gap_closed", "gap_closed_ci", "collateral", "train_seconds")
+    )
+    row = "| g | reference | 0.0001 | **-** | - | - | 7 of 8 | - | - | - |"
     assert row in rows_of(to_markdown(results_of([arm("g", "reference", **unknown)])))
 
 
@@ -151,7 +162,7 @@ def test_names_are_shown_as_they_are(name):
     text = to_markdown(results_of([arm(name, errors_by_type={}), arm("g", errors_by_type={})]))
     tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(text)
     cells = [tokens[i + 1] for i, token in enumerate(tokens) if token.type == "td_open"]
-    assert len(cells) == 2 * 9
+    assert len(cells) == 2 * 10
     assert [child.type for child in cells[0].children or []] == ["text"] * len(cells[0].children or [])
     assert "".join(child.content for child in cells[0].children or []) == " ".join(name.split())
 

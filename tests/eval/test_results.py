@@ -8,20 +8,31 @@ from typing import Any
 
 import pytest
 
-from eval.report.results import ArmInput, build_results, to_json
+from eval.report.arms import ArmInput
+from eval.report.results import build_results, to_json
 from pipeline.failures import UserError
-from pipeline.records import ScoreRecord
+from pipeline.records import ScoredRecord, ScoreRecord
 
 Z2 = 1.959963984540054**2
 
 
-def scored(**metrics: list[float | None]) -> list[ScoreRecord]:
+def scored(**metrics: list[float | None]) -> list[ScoredRecord]:
     """Scores of prompts p0, p1, ...; a metric name's double underscore stands for a slash."""
     return [
-        ScoreRecord(f"p{number}", name.replace("__", "/"), value, "why")
-        for name, values in metrics.items()
-        for number, value in enumerate(values)
+        ScoredRecord(
+            f"p{number}",
+            tuple(
+                ScoreRecord(f"p{number}", name.replace("__", "/"), values[number], "why")
+                for name, values in metrics.items()
+                if number < len(values)
+            ),
+        )
+        for number in range(max(map(len, metrics.values())))
     ]
+
+
+def constant(rows: list[ScoredRecord], value: float) -> list[ScoredRecord]:
+    return [replace(row, scores=tuple(replace(score, value=value) for score in row.scores)) for row in rows]
 
 
 def arm(name: str, kind: Any, passed: list[float | None], mask: str | None = None, **more: Any) -> ArmInput:
@@ -62,8 +73,8 @@ def test_one_arm_by_hand():
     )
     results = build(
         [
-            arm("broken", "corrupted", [0] * 4, scores=[replace(score, value=0.0) for score in scores]),
-            arm("good", "reference", [1] * 4, scores=[replace(score, value=1.0) for score in scores]),
+            arm("broken", "corrupted", [0] * 4, scores=constant(scores, 0.0)),
+            arm("good", "reference", [1] * 4, scores=constant(scores, 1.0)),
             arm("mended", "mended", [], "random", seed=3, scores=scores),
         ],
         floor="broken",
@@ -78,10 +89,13 @@ def test_one_arm_by_hand():
         "loss": "dpo",
         "mask": "random",
         "seed": 3,
+        "samples": 1,
+        "answers": 4,
         "n": 4,
         "passed": 2,
         "pass_rate": 0.5,
         "pass_rate_ci": [pytest.approx(0.5 - half_width), pytest.approx(0.5 + half_width)],
+        "pass_at": [],
         "compiles": 3,
         "error_rate": pytest.approx(1 / 3),
         "error_rate_ci": [pytest.approx(middle - half), pytest.approx(middle + half)],
@@ -90,6 +104,9 @@ def test_one_arm_by_hand():
         "train_seconds": 2.5,
         "train_tokens": 640,
         "gap_closed": 0.5,
+        "gap_closed_ci": [0.0, 1.0],
+        "collateral": {"right": 0, "broken": 0, "rate": None, "ci": None},
+        "efficiency": {"gain": 0.5, "per_million_tokens": pytest.approx(781.25), "per_minute": 12.0},
     }
 
 
@@ -139,6 +156,11 @@ def test_top_level_keys_and_provenance():
         "arms",
         "differences",
         "pooled",
+        "measures",
+        "wins",
+        "rewards",
+        "forgetting",
+        "agreement",
         "training",
         "bootstrap",
         "notes",
@@ -184,9 +206,14 @@ def test_other_prompts_are_a_data_error_that_names_the_arms():
     assert caught.value.exit_code == 4
 
 
-def test_other_metrics_are_a_data_error():
-    with pytest.raises(UserError, match="same metrics: 4 are in one only"):
-        build([four_arms()[0], arm("spans", "mended", [], scores=scored(passed=[1] * 4, compiles=[1] * 4))])
+def test_metrics_that_not_every_arm_has_are_left_out_and_noted():
+    scores = scored(passed=[1] * 4, compiles=[1] * 4)
+    results = build([four_arms()[0], arm("spans", "mended", [], scores=scores)])
+    assert [found["compiles"] for found in results["arms"]] == [0, 0]
+    assert results["notes"] == ["Not compared, because not every arm has it: compiles (missing in reference)."]
+    other = arm("other", "mended", [], scores=scored(compiles=[1] * 4))
+    with pytest.raises(UserError, match="no metric was measured in every arm"):
+        build([four_arms()[0], other])
 
 
 def test_two_scores_of_one_prompt_are_a_data_error():

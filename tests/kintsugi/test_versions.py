@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from source_node import make_source
 
 from eval.generate import BATCH_ROWS
 from eval.nodes import GenerateConfig
+from eval.report.arms import ArmInput
 from eval.report.evidence import Evidence
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
-from eval.report.results import ArmInput, build_results, to_json
+from eval.report.results import build_results, to_json
+from eval.report.sheet import to_csv
 from eval.scorers import SCORERS
 from eval.scorers.stage import ScoreStage
 from kintsugi.kinds import KINDS
@@ -208,20 +211,24 @@ def generate_output() -> Any:
 
 def compare_output() -> Any:
     metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
-    scores = [score for record in scored() for score in record.scores if score.metric in metrics]
+    scores = [
+        replace(record, scores=tuple(score for score in record.scores if score.metric in metrics))
+        for record in scored()
+    ]
     arms = [
         ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
         for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
     ]
     results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
-    return [to_json(results), to_markdown(results), to_html(results, [evidence(arm.name) for arm in arms], prompts=5)]
+    shown = [to_json(results), to_csv(results), to_markdown(results)]
+    return [*shown, to_html(results, [evidence(arm.name) for arm in arms], prompts=5)]
 
 
 def evidence(name: str) -> Evidence:
     """What the page shows of an arm, under manifests that are the same on every machine."""
     made = Manifest("sft", 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
-    answers = {record.id: answer(record) for record in broken()[:10]}
-    scores = {record.id: record.scores for record in scored()}
+    answers = {(record.id, 0): answer(record) for record in broken()[:10]}
+    scores = {(record.id, record.sample): record for record in scored()}
     return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
 
 

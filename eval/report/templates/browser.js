@@ -127,8 +127,8 @@ class Browser {
     this.found = matching(this.state);
     const shown = new Set(this.found);
     for (const [prompt, row] of this.rows) row.hidden = !shown.has(prompt);
-    const part = DATA.prompts.length < DATA.total ? ` drawn from ${DATA.total.toLocaleString("en")}` : "";
-    this.count.replaceChildren(el("strong", {}, this.found.length), ` of ${DATA.prompts.length} prompts${part}`);
+    const part = DATA.prompts.length < DATA.total * DATA.samples ? ` drawn from ${DATA.total.toLocaleString("en")}` : "";
+    this.count.replaceChildren(el("strong", {}, this.found.length), ` of ${DATA.prompts.length} ${DATA.samples > 1 ? "answers to prompts" : "prompts"}${part}`);
     this.current = this.found.find((prompt) => prompt.id === this.state.id) ?? this.found[0];
     for (const [prompt, row] of this.rows) {
       row.setAttribute("aria-selected", String(prompt === this.current));

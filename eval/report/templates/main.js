@@ -1,6 +1,7 @@
 // Brings the page to life: the state comes from the address, and every change goes back into it.
 
-{
+planes();
+if (document.getElementById("browser")) {
   const state = readState(location.hash);
   const changed = (now) => history.replaceState(null, "", writeState(now));
   const curves = new Curves(document.getElementById("curves"), DATA.charts, state, changed);
