@@ -210,11 +210,12 @@ def kappa(
 
     With one answer a prompt the interval is the large-sample one of Fleiss, Cohen and Everitt (1969, Psychological
     Bulletin 72:323-327); with several it is the percentile bootstrap over prompts, since answers to one prompt are
-    alike. None where kappa is not defined: both raters put every answer into one category.
+    alike. None where a rater puts every answer into one category: kappa is then 0, or not defined, whatever the other
+    says.
     """
     counts = np.asarray(tables, dtype=np.float64)
     total = counts.sum(0)
-    if float(_chance(total)) >= 1 - 1e-12:
+    if max(total.sum(0).max(), total.sum(1).max()) == total.sum():
         return None
     found = cohens_kappa(total)
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * float(found.std_kappa)

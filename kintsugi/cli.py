@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from kintsugi import endings
 from kintsugi.__main__ import INTERRUPTED
-from kintsugi.commands import agreement, answer, cluster, data, experiment, inspect, rows, setup, sweep
+from kintsugi.commands import agreement, answer, cluster, compare, data, experiment, inspect, rows, setup, sweep
 from kintsugi.commands.train import train
 from pipeline.sandbox import UNSAFE_EXEC
 
@@ -60,7 +60,7 @@ def everywhere(
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Getting started": (setup.init, setup.doctor),
-    "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status),
+    "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status, compare.compare),
     "Sweeps": (sweep.sweep, sweep.dashboard),
     "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
     "Data": (rows.view, inspect.inspect, rows.export, agreement.compare_spans),

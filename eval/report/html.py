@@ -35,6 +35,7 @@ SCRIPTS = ("dom.js", "state.js", "browser.js", "answers.js", "curves.js", "plane
 """In this order they make one style sheet and one script."""
 FEW = 8
 """Arms up to which the panels of single error types are open at first."""
+ENDS = ("corrupted", "reference")
 STEP = 0.1
 """Differences are drawn on an axis that ends at a multiple of this."""
 
@@ -44,7 +45,7 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     seed = results["bootstrap"]["seed"]
     style, script = (assets(names) for names in (STYLES, SCRIPTS))
     data = {**browser_data(arms, prompts, seed), "kinds": [arm["kind"] for arm in results["arms"]]}
-    floor, ceiling = (_rate_of(results["arms"], kind) for kind in ("corrupted", "reference"))
+    floor, ceiling = (_rate_of(results["arms"], kind) for kind in ENDS)
     plots = {"charts": charts(arms), "efficiency": bought(results["arms"], floor, ceiling), "paths": numbered(arms)}
     return _environment().get_template("index.html.jinja").render(
         results=results,
@@ -60,7 +61,7 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
         interval_name=interval_name(results["arms"]),
         single=all(arm["samples"] <= 1 for arm in results["arms"]),
         damaged=any(arm["collateral"] for arm in results["arms"]),
-        before=next((arm["name"] for arm in results["arms"] if arm["kind"] == "corrupted"), ""),
+        before=_only(results["arms"], "corrupted"),
         has=present(results, bool(data["prompts"])),
         sections=named_sections(present(results, bool(data["prompts"]))),
         floor=floor,
@@ -140,7 +141,15 @@ def where(*conditions: tuple[str, str], arms: Sequence[str] = ()) -> str:
 
 
 def _rate_of(arms: Sequence[Arm], kind: str) -> float | None:
-    return next((arm["pass_rate"] for arm in arms if arm["kind"] == kind), None)
+    """Where there is one arm of the kind: runs that are compared may each have their own."""
+    found = [arm["pass_rate"] for arm in arms if arm["kind"] == kind]
+    return found[0] if len(found) == 1 else None
+
+
+def _only(arms: Sequence[Arm], kind: str) -> str:
+    """The name of the one arm of a kind; empty where there are none or several."""
+    found = [arm["name"] for arm in arms if arm["kind"] == kind]
+    return found[0] if len(found) == 1 else ""
 
 
 def about(arms: Sequence[Evidence], seed: int) -> list[tuple[str, str]]:

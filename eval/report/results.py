@@ -283,7 +283,13 @@ def _pairs(arms: Sequence[ArmInput]) -> list[tuple[str, str]]:
         if a.seed == b.seed or siblings[a.family] == 1 or siblings[b.family] == 1
     ]
     baselines = [arm.name for kind in ("corrupted", "reference") for arm in arms if arm.kind == kind]
-    return [*alike, *((arm.name, baseline) for arm in trained for baseline in baselines)]
+    return [*alike, *((arm.name, end) for arm in trained for end in baselines if _is_end(arm, end))]
+
+
+def _is_end(arm: ArmInput, end: str) -> bool:
+    """Whether an arm is held against this end; one of several runs only against the ends of its own."""
+    own = (arm.floor, arm.ceiling)
+    return own == (None, None) or end in own
 
 
 def _compare(

@@ -83,6 +83,7 @@ def test_help_names_every_command(tmp_path, kintsugi):
         "annotate",
         "view",
         "export",
+        "compare",
         "compare-spans",
     ):
         assert f" {command} " in stdout

@@ -42,7 +42,7 @@ function errorsOf(answer) {
       el("li", { class: "error" }, el("b", {}, DATA.types[type]), " ", nodesOf(inline(said))),
     ),
     ...answer.others.map(([metric, value, said]) =>
-      el("li", {}, el("b", {}, metric), ` ${value ?? "not judged"} ${said}`),
+      el("li", {}, el("b", {}, metric), ` ${value === null ? "not judged" : +value.toPrecision(4)} ${said}`),
     ),
   ];
   const unjudged = answer.unjudged.map(([type]) => DATA.types[type]);

@@ -1,6 +1,6 @@
 // Plots of one figure against another: what training bought for its cost, and reward margin against KL.
 
-const PLANE = { height: 330, top: 14, right: 18, bottom: 44, left: 56 };
+const PLANE = { height: 340, top: 30, right: 18, bottom: 44, left: 56 };
 
 /** The ends of an axis around values, with a little room. */
 function extent(values, atZero) {
@@ -88,7 +88,7 @@ class Plane {
     );
     const middle = (PLANE.left + width - PLANE.right) / 2;
     const name = svg("text", { x: middle, y: PLANE.height - 8, "text-anchor": "middle" }, this.view.x);
-    const other = svg("text", { x: PLANE.left + 6, y: PLANE.top + 4 }, this.view.y);
+    const other = svg("text", { x: 10, y: 17 }, this.view.y);
     return svg("g", { class: "axes" }, rows.flat(), marks, name, other);
   }
 
