@@ -25,13 +25,13 @@ MASKS = ("response", "granular", "random")
 def make_rich_report(
     root: Path, mended: int = 4, prompts: int = 24, samples: int = 1, taint: str = "", **config: Any
 ) -> Path:
-    """A reference, a corrupted model and `mended` more, drawn from one seed; gives the directory of the report."""
+    """A corrupted model, a reference and `mended` more (-1: no reference); gives the report's directory."""
     draw = np.random.default_rng(7)
-    nodes = ["reference", "corrupted", *(f"mended/{number}" for number in range(mended))]
+    nodes = ["corrupted", "reference", *(f"mended/{number}" for number in range(mended))][: mended + 2]
     store = root / "store"
     sources: list[Source] = []
     for place, node in enumerate(nodes):
-        skill = {0: 0.95, 1: 0.3}.get(place, 0.45 + 0.5 * place / (mended + 2))
+        skill = {0: 0.3, 1: 0.95}.get(place, 0.45 + 0.5 * place / (mended + 2))
         _model(store, node, place, taint)
         passed = (draw.random((prompts, samples)) < skill).astype(float)
         answers = _answers(store, node, passed, taint)
@@ -47,7 +47,7 @@ def make_rich_report(
     sources.append(_verdicts(store, nodes, prompts, samples, draw))
     directory = store / "tables" / "t0"
     directory.mkdir(parents=True, exist_ok=True)
-    ends = {"floor": "corrupted", "ceiling": "reference", "resamples": 200, **config}
+    ends = {"floor": nodes[0], "ceiling": nodes[1] if len(nodes) > 1 else None, "resamples": 200, **config}
     made = CompareConfig.model_validate({"kind": "compare", "input": "scores", **ends})
     write_report(Work(f"rich{taint}", "report", "compare", 6, "tables", "t0", made, directory, sources))
     return directory
