@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from report_run import GUARDS, HOSTILE, LOOPS, MODELS, SOURCES, answer_of, make_report, prompt_of
+from rich_report import make_rich_report
 from small_run import Finished
 
 pytestmark = pytest.mark.slow
@@ -28,6 +30,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_report(tmp_path_factory.mktemp("hostile"), taint=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rich_report(tmp_path_factory.mktemp("rich"), mended=4, prompts=12, resamples=50)
 
 
 @pytest.fixture
@@ -215,6 +222,87 @@ def test_curves_can_be_chosen_and_hidden(watched: Open, plain: Path) -> None:
     page.locator("#curves svg").hover(position={"x": 1300, "y": 100})
     expect(page.locator(".readout")).to_contain_text("step 4")
     expect(page.locator(".readout em")).to_have_text("1")
+
+
+@pytest.fixture(scope="module", params=[1, 2, 40])
+def of_any_size(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    return request.param, make_rich_report(tmp_path_factory.mktemp("sizes"), request.param - 2, prompts=6, resamples=20)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_its_screen_for_any_number_of_arms(
+    watched: Open, of_any_size: tuple[int, Path], size: str, scheme: Any
+) -> None:
+    arms, directory = of_any_size
+    page = watched(directory, size=size, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+    assert page.locator("#arms tbody tr").count() == arms
+    for part in page.locator("main section").all():
+        box = part.bounding_box()
+        assert box and box["width"] <= SIZES[size][0]
+
+
+def test_efficiency_is_drawn_against_tokens_and_seconds(watched: Open, rich: Path) -> None:
+    page = watched(rich)
+    plot = page.locator("#efficiency-plot")
+    expect(plot.locator("circle")).to_have_count(4)
+    expect(plot.locator(".level")).to_have_count(2)
+    expect(plot.locator("svg")).to_have_attribute("aria-label", re.compile("pass rate against training tokens: .*"))
+    places = [dot.get_attribute("cx") for dot in plot.locator("circle").all()]
+    page.get_by_label("Cost").select_option("training seconds")
+    assert [dot.get_attribute("cx") for dot in plot.locator("circle").all()] != places
+    plot.locator(".chip").first.focus()
+    page.keyboard.press("Enter")
+    expect(plot.locator("circle")).to_have_count(3)
+    expect(plot.locator(".chip").first).to_have_attribute("aria-pressed", "false")
+
+
+def test_reward_is_drawn_against_kl_with_every_step(watched: Open, rich: Path) -> None:
+    page = watched(rich)
+    plot = page.locator("#rewards-plot")
+    expect(plot.locator("g.line path")).to_have_count(4)
+    assert (plot.locator("g.line path").first.get_attribute("d") or "").count("L") == 3
+    page.get_by_label("Measured on").select_option("training")
+    expect(plot.locator("g.line path")).to_have_count(2)
+    expect(plot.locator("circle title").first).to_have_text(re.compile("step 40, KL"))
+
+
+def test_wide_tables_are_moved_by_keys_and_keep_their_first_column(watched: Open, rich: Path) -> None:
+    page = watched(rich, size="narrow")
+    table = page.get_by_role("region", name="Win rates by duels")
+    first = table.locator("tbody th").first
+    before = first.bounding_box()
+    table.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(600)  # scrolling by keys is smooth
+    after = first.bounding_box()
+    assert table.evaluate("table => table.scrollLeft") > 50
+    assert before and after and abs(before["x"] - after["x"]) < 2
+
+
+def test_a_count_of_the_heat_map_leads_to_its_prompts(watched: Open, rich: Path) -> None:
+    page = watched(rich)
+    link = page.locator("#errors .matrix td a").first
+    count = link.text_content()
+    link.click()
+    expect(page.locator(".found strong")).to_have_text(count or "")
+
+
+@pytest.mark.parametrize("bypass_csp", [False, True], ids=["policy", "no-policy"])
+def test_what_was_planted_in_any_section_does_nothing(watched: Open, tmp_path: Path, bypass_csp: bool) -> None:
+    made = make_rich_report(tmp_path, 2, prompts=4, samples=2, taint=HOSTILE, resamples=20)
+    page = watched(made, bypass_csp=bypass_csp)
+    for choice in ("Cost", "Measured on"):
+        for option in page.get_by_label(choice).locator("option").all():
+            page.get_by_label(choice).select_option(option.get_attribute("value"))
+    for summary in page.locator("summary").all():
+        if summary.is_visible():
+            summary.click()
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.scripts.length") == 2
+    assert page.locator("img, iframe, object, embed, base, form[action]").count() == 0
 
 
 @pytest.mark.parametrize("bypass_csp", [False, True], ids=["policy", "no-policy"])

@@ -23,16 +23,20 @@ MASKS = ("response", "granular", "random")
 
 
 def make_rich_report(
-    root: Path, mended: int = 4, prompts: int = 24, samples: int = 1, taint: str = "", **config: Any
+    root: Path, mended: int = 4, prompts: int = 24, samples: int = 1, taint: str = "", first: int = 0, **config: Any
 ) -> Path:
-    """A corrupted model, a reference and `mended` more (-1: no reference); gives the report's directory."""
+    """A corrupted model, a reference and `mended` more (-1: no reference); gives the report's directory.
+
+    With another `first`, a second comparison in the same store: of the same reference and corrupted model, and others.
+    """
     draw = np.random.default_rng(7)
-    nodes = ["corrupted", "reference", *(f"mended/{number}" for number in range(mended))][: mended + 2]
+    nodes = ["corrupted", "reference", *(f"mended/{number}" for number in range(first, first + mended))]
+    nodes = nodes[: mended + 2]
     store = root / "store"
     sources: list[Source] = []
     for place, node in enumerate(nodes):
         skill = {0: 0.3, 1: 0.95}.get(place, 0.45 + 0.5 * place / (mended + 2))
-        _model(store, node, place, taint)
+        _model(store, node, place + first if place > 1 else place, taint)
         passed = (draw.random((prompts, samples)) < skill).astype(float)
         answers = _answers(store, node, passed, taint)
         scores = [
@@ -42,14 +46,14 @@ def make_rich_report(
         sources.append(_texts(store, "input", "likely", node, draw, skill, prompts, "qa"))
         sources.append(_texts(store, "forgetting", "kept", node, draw, skill, 12, "prose"))
         kept = [ScoredRecord(f"k{n}", (ScoreRecord(f"k{n}", "passed", float(draw.random() < 0.8)),)) for n in range(12)]
-        elsewhere = _put(store, "generations", f"k{place}", "generate", {}, _asked(node, f"families{taint}"))
+        elsewhere = _put(store, "generations", f"k-{_key(node)}", "generate", {}, _asked(node, f"families{taint}"))
         sources.append(_scores(store, "forgetting", "families", node, elsewhere, kept))
-    sources.append(_verdicts(store, nodes, prompts, samples, draw))
-    directory = store / "tables" / "t0"
+    sources.append(_verdicts(store, f"v{first}", nodes, prompts, samples, draw))
+    directory = store / "tables" / f"t{first}"
     directory.mkdir(parents=True, exist_ok=True)
     ends = {"floor": nodes[0], "ceiling": nodes[1] if len(nodes) > 1 else None, "resamples": 200, **config}
     made = CompareConfig.model_validate({"kind": "compare", "input": "scores", **ends})
-    write_report(Work(f"rich{taint}", "report", "compare", 6, "tables", "t0", made, directory, sources))
+    write_report(Work(f"rich{taint}", "report", "compare", 6, "tables", directory.name, made, directory, sources))
     return directory
 
 
@@ -139,7 +143,7 @@ def _texts(store: Path, role: str, name: str, node: str, draw: Any, skill: float
     return Source(role, f"{name}/{node}", "scores", key, "", directory)
 
 
-def _verdicts(store: Path, nodes: Sequence[str], prompts: int, samples: int, draw: Any) -> Source:
+def _verdicts(store: Path, key: str, nodes: Sequence[str], prompts: int, samples: int, draw: Any) -> Source:
     pairs = [(a, b) for place, a in enumerate(nodes) for b in nodes[place + 1 :]]
     rows = [
         VerdictRecord(f"q{n}", s, a, b, [1.0, 0.5, 0.0, None][min(int(draw.random() * 3.2), 3)], "why")
@@ -147,6 +151,6 @@ def _verdicts(store: Path, nodes: Sequence[str], prompts: int, samples: int, dra
         for n in range(prompts)
         for s in range(samples)
     ]
-    directory = _put(store, "verdicts", "v0", "versus", {"by": "judge"}, [])
+    directory = _put(store, "verdicts", key, "versus", {"by": "judge"}, [])
     write_table(directory / DATA / shard_name(0), table_of(rows, VerdictRecord.SCHEMA))
-    return Source("verdicts", "duels", "verdicts", "v0", "", directory)
+    return Source("verdicts", "duels", "verdicts", key, "", directory)
