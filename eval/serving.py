@@ -179,8 +179,11 @@ def _commit(work: Work, batches: Sequence[Batch]) -> None:
 
 
 def usage_of(notes: Sequence[Path]) -> dict[str, float]:
-    """What all batches took together, and the tokens that an engine made (or, making none, read) in a second."""
-    found = [Usage(**json.loads(note.read_text(encoding="utf-8"))) for note in notes]
+    """What all batches took together, and the tokens that an engine made (or, making none, read) in a second.
+
+    A batch whose note is gone, as where a whole artifact lost its manifest, is not counted.
+    """
+    found = [Usage(**json.loads(note.read_text(encoding="utf-8"))) for note in notes if note.exists()]
     prompt, completion = sum(one.prompt_tokens for one in found), sum(one.completion_tokens for one in found)
     seconds = sum(one.engine_seconds for one in found)
     return {

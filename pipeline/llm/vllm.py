@@ -44,12 +44,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer and how it ended (`stop` or `length`)."""
+    """One answer, its tokens, and how it ended (`stop` or `length`)."""
 
     text: str
     finish_reason: str
     prompt_tokens: int
-    completion_tokens: int
+    ids: tuple[int, ...]
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.ids)
 
 
 GPU_MEMORY = 0.9
@@ -126,7 +130,7 @@ class Engine:
                 text=output.outputs[0].text,
                 finish_reason=str(output.outputs[0].finish_reason),
                 prompt_tokens=len(prompt),
-                completion_tokens=len(output.outputs[0].token_ids),
+                ids=tuple(output.outputs[0].token_ids),
             )
             for prompt, output in zip(prompts, outputs, strict=True)
         ]
