@@ -60,7 +60,9 @@ def scored(draw):
     name = draw(NAMES)
     values = st.one_of(st.none(), st.floats(allow_nan=False))
     return ScoredRecord(
-        name, tuple(draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3)))
+        name,
+        tuple(draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3))),
+        draw(COUNTS),
     )
 
 
@@ -68,7 +70,7 @@ RECORDS = {
     QARecord: st.builds(QARecord, NAMES, TEXT, TEXT, NAMES, TESTS),
     CorruptionRecord: corruptions(),
     PreferenceRecord: preferences(),
-    GenerationRecord: st.builds(GenerationRecord, NAMES, TEXT, TEXT, NAMES, COUNTS, COUNTS, TEXT, NAMES, TESTS),
+    GenerationRecord: st.builds(GenerationRecord, NAMES, TEXT, TEXT, NAMES, COUNTS, COUNTS, TEXT, NAMES, TESTS, COUNTS),
     ScoredRecord: scored(),
 }
 
