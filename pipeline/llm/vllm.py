@@ -68,7 +68,7 @@ def served_rank(rank: int) -> int:
 
 
 class Engine:
-    """A vLLM engine that holds one model at a time."""
+    """A vLLM engine that holds one model at a time. On GPUs it compiles, which takes longer to start and then pays."""
 
     def __init__(self, model: Path, *, max_length: int, dtype: str, threads: int, gpus: float = 0) -> None:
         os.environ.update(ENVIRONMENT, OMP_NUM_THREADS=str(threads))
@@ -82,7 +82,7 @@ class Engine:
             model=str(files.weights),
             max_model_len=max_length,
             dtype=dtype,
-            enforce_eager=True,
+            enforce_eager=gpus == 0,
             trust_remote_code=False,
             load_format="safetensors",
             disable_log_stats=True,

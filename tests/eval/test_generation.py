@@ -90,7 +90,7 @@ def test_a_plain_prompt_is_asked_as_it_is(tokenizer: Any) -> None:
 
 
 def test_every_setting_reaches_the_engine() -> None:
-    given = {
+    given: dict[str, Any] = {
         "max_tokens": 7,
         "temperature": 0.7,
         "top_p": 0.9,

@@ -59,11 +59,8 @@ def preferences(draw):
 def scored(draw):
     name = draw(NAMES)
     values = st.one_of(st.none(), st.floats(allow_nan=False))
-    return ScoredRecord(
-        name,
-        tuple(draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3))),
-        draw(COUNTS),
-    )
+    scores = draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3))
+    return ScoredRecord(name, tuple(scores), draw(COUNTS))
 
 
 RECORDS = {
