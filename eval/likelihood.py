@@ -2,6 +2,9 @@
 
 An answer is tokenised as in training, on its own and with EOS at its end, and follows the prompt. Its log-probability
 is the sum over its tokens, log p(y | x) = sum_t log p(y_t | x, y_<t); its perplexity exp(-log p(y | x) / T).
+
+Of answers to choose from, the model takes the one with the highest log-probability per token. They have no EOS, since
+where a choice ends says nothing of it; after a plain prompt they begin with a space, as in lm-evaluation-harness.
 """
 
 from __future__ import annotations
@@ -17,14 +20,22 @@ from eval.serving import Served, Service, Usage, serve, too_long
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.contract import Work
 from pipeline.failures import UserError
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject, ScoredRecord, ScoreRecord
+from pipeline.records import (
+    ChoiceRecord,
+    CorruptionRecord,
+    PreferenceRecord,
+    QARecord,
+    Reject,
+    ScoredRecord,
+    ScoreRecord,
+)
 from pipeline.shards import read_records, record_type
 
 if TYPE_CHECKING:
     from eval.nodes import LikelihoodConfig
     from pipeline.llm.vllm import Engine
 
-Row = QARecord | CorruptionRecord | PreferenceRecord
+Row = QARecord | CorruptionRecord | PreferenceRecord | ChoiceRecord
 PAIR = ("chosen", "rejected")
 
 
@@ -34,8 +45,8 @@ def likelihood(works: Sequence[Work]) -> None:
 
 
 def read_rows(path: Path, limit: int | None) -> Iterable[Row]:
-    """Rows with an answer, or two. Raises a data error where they are others."""
-    record = record_type(path, (QARecord, CorruptionRecord, PreferenceRecord), str(path))
+    """Rows with answers. Raises a data error where they are others."""
+    record = record_type(path, (QARecord, CorruptionRecord, PreferenceRecord, ChoiceRecord), str(path))
     return read_records(path, record, limit)
 
 
@@ -43,6 +54,8 @@ def answers_of(row: Row) -> dict[str, str]:
     """The answers that a row has, under the names of the metrics."""
     if isinstance(row, QARecord):
         return {"response": row.response}
+    if isinstance(row, ChoiceRecord):
+        return {str(number): choice for number, choice in enumerate(row.choices)}
     if isinstance(row, CorruptionRecord):
         return {"chosen": row.response, "rejected": row.rejected}
     return {"chosen": row.chosen, "rejected": row.rejected}
@@ -57,27 +70,42 @@ def measure(engine: Engine, tokenizer: Tokenizer, config: LikelihoodConfig, rows
     started = time.perf_counter()
     found = iter(engine.logps([ids for ids, _ in flat], [start for _, start in flat]))
     seconds = time.perf_counter() - started
-    records = [scored(row.id, dict(zip(text, islice(found, len(text)), strict=True))) for row, text in fitting]
+    records = [scored_row(row, dict(zip(text, islice(found, len(text)), strict=True))) for row, text in fitting]
     return Served(records, rejects, Usage(sum(len(ids) for ids, _ in flat), 0, seconds))
 
 
 def texts_of(tokenizer: Tokenizer, config: LikelihoodConfig, row: Row) -> dict[str, tuple[list[int], int]] | Reject:
     """The ids of prompt and answer for each answer of a row, and where the answer begins."""
     prompt = prompt_ids(tokenizer, row.prompt, chat=config.chat)
-    texts = {name: prompt + _with_end(tokenizer, answer) for name, answer in answers_of(row).items()}
+    ends = not isinstance(row, ChoiceRecord)
+    space = "" if ends or (config.chat and tokenizer.chat_template) else " "
+    texts = {name: prompt + _answer_ids(tokenizer, space + text, ends) for name, text in answers_of(row).items()}
     longest = max(map(len, texts.values()))
     if longest >= config.max_length:
         return too_long(row.id, "prompt with its answer", longest, config.max_length)
     return {name: (ids, len(prompt)) for name, ids in texts.items()}
 
 
-def _with_end(tokenizer: Tokenizer, answer: str) -> list[int]:
-    """An answer as training has it. Text that looks like a special token stays text."""
+def _answer_ids(tokenizer: Tokenizer, answer: str, ends: bool) -> list[int]:
+    """An answer as training has it, or without EOS. Text that looks like a special token stays text."""
+    ids = list(tokenizer(answer, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"])
+    if not ends:
+        return ids
     if tokenizer.eos_token_id is None:
         what = "the tokenizer has no EOS token, with which an answer ends."
         raise UserError("config", what, f"tokenizer {tokenizer.name_or_path}", "Set eos_token in its files.")
-    ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
     return [*ids, int(tokenizer.eos_token_id)]
+
+
+def scored_row(row: Row, logps: dict[str, list[float]]) -> ScoredRecord:
+    """The scores of a row from the log-probabilities of its answers' tokens, by the names of `answers_of`."""
+    if not isinstance(row, ChoiceRecord):
+        return scored(row.id, logps)
+    means = [math.fsum(values) / len(values) for values in logps.values()]
+    taken = means.index(max(means))
+    listed = ", ".join(f"{mean:.4f}" for mean in means)
+    said = f"takes {taken}, right is {row.answer}; mean log-probabilities: {listed}"
+    return ScoredRecord(row.id, (ScoreRecord(row.id, "choice/correct", float(taken == row.answer), said),))
 
 
 def scored(record_id: str, logps: dict[str, list[float]]) -> ScoredRecord:

@@ -118,7 +118,9 @@ class LikelihoodConfig(EngineConfig):
     """How likely each model finds the answers of rows, good ones and bad ones; one node for each model."""
 
     kind: Literal["likelihood"]
-    rows: str = Field(description="Rows with a good answer, such as `qa.test`, or with a broken one too, or pairs.")
+    rows: str = Field(
+        description="Rows with a good answer, such as `qa.test`, or a broken one too; pairs; answers to choose from."
+    )
 
 
 class Likelihood(NodeKind):

@@ -13,7 +13,15 @@ from rich.text import Text
 from kintsugi.references import Dataset
 from kintsugi.visible import shown
 from pipeline.contract import DATA
-from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, Reject, ScoredRecord
+from pipeline.records import (
+    ChoiceRecord,
+    CorruptionRecord,
+    GenerationRecord,
+    PreferenceRecord,
+    QARecord,
+    Reject,
+    ScoredRecord,
+)
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
 
@@ -65,7 +73,8 @@ def _judged(dataset: Dataset) -> Iterator[Answered | Measured]:
     judged = next(item for item in dataset.artifact.manifest.inputs if item.role in JUDGED)
     dataset.artifact.store.require(judged.product, judged.key)
     directory = dataset.artifact.store.directory(judged.product, judged.key) / judged.split / DATA
-    record = record_type(directory, (GenerationRecord, CorruptionRecord, PreferenceRecord, QARecord), dataset.name)
+    known = (GenerationRecord, CorruptionRecord, PreferenceRecord, QARecord, ChoiceRecord)
+    record = record_type(directory, known, dataset.name)
     if record is GenerationRecord:
         answers = {(row.id, row.sample): row for row in read_records(directory, record)}
         yield from (Answered(answers[row.id, row.sample], row) for row in dataset.rows())
@@ -116,6 +125,11 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
             shown(f"test      {test.function}{test.arguments} -> {test.raises or test.expected}", "dim")
             for test in row.tests
         )
+    elif isinstance(row, ChoiceRecord):
+        yield _head(row.id, [row.source])
+        yield from _part("prompt", shown(row.prompt))
+        for number, choice in enumerate(row.choices):
+            yield from _part(f"choice {number}", shown(choice, "green" if number == row.answer else ""))
     else:
         yield from _answered(row)
 

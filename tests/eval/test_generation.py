@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from eval import serving
 from eval.generate import GENERATE, answer, sample_seed, sampling_of
-from eval.likelihood import LIKELIHOOD, measure, scored, texts_of
+from eval.likelihood import LIKELIHOOD, measure, scored, scored_row, texts_of
 from eval.nodes import Generate, GenerateConfig, Likelihood, LikelihoodConfig
 from eval.serving import Usage, batches_of, usage_of
 from pipeline.contract import Source, Work
 from pipeline.llm.vllm import Completion, Sampling
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
+from pipeline.records import ChoiceRecord, CorruptionRecord, PreferenceRecord, QARecord, Reject
 from pipeline.shards import write_shards
 from pipeline.spans import Edit
 from pipeline.store import write_json
@@ -207,6 +207,26 @@ def test_rows_are_measured_in_order_and_long_ones_left_out(tokenizer: Any) -> No
     expected = -math.fsum(range(start, len(ids))) / 10
     assert values(served.records[0])["logp/chosen"] == pytest.approx(expected)
     assert served.usage.completion_tokens == 0 < served.usage.prompt_tokens
+
+
+CHOICE = ChoiceRecord("q", "Two and two", ("is four.", "are five of them."), 0, "test")
+
+
+def test_the_choice_is_by_the_mean_over_tokens() -> None:
+    # In all, choice 0 is the less likely; for each token it is the likelier.
+    right = scored_row(CHOICE, {"0": [-1.0, -1.0, -1.0], "1": [-2.0]})
+    assert values(right) == {"choice/correct": 1.0}
+    assert right.scores[0].explanation == "takes 0, right is 0; mean log-probabilities: -1.0000, -2.0000"
+    assert values(scored_row(CHOICE, {"0": [-3.0], "1": [-1.0, -2.0]})) == {"choice/correct": 0.0}
+
+
+@pytest.mark.parametrize(("chat", "expected"), [(True, "is four."), (False, " is four.")])
+def test_choices_have_no_end_and_follow_a_plain_prompt_with_a_space(tokenizer: Any, chat: bool, expected: str) -> None:
+    found = texts_of(tokenizer, judging(chat=chat), CHOICE)
+    assert not isinstance(found, Reject)
+    assert list(found) == ["0", "1"]
+    ids, start = found["0"]
+    assert tokenizer.decode(ids[start:]) == expected
 
 
 # batches
