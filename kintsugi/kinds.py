@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Score
+from eval.nodes import Compare, Generate, Injections, Score, Versus
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Source
@@ -21,6 +21,8 @@ KINDS: dict[str, NodeKind] = {
         Preference(),
         Generate(),
         Score(),
+        Injections(),
+        Versus(),
         Compare(),
     )
 }

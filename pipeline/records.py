@@ -299,6 +299,39 @@ class ScoredRecord:
         return cls(row["id"], scores, row["sample"])
 
 
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """Which of two models answered a prompt better: `value` is 1 where `a` did, 0 where `b` did, 0.5 in a tie.
+
+    None is not judged, which is no tie; the explanation says why. `a` and `b` are the names of the models' nodes.
+    """
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("sample", pa.int64()),
+            ("a", pa.string()),
+            ("b", pa.string()),
+            ("value", pa.float64()),
+            ("explanation", pa.string()),
+        ]
+    )
+
+    id: str
+    sample: int
+    a: str
+    b: str
+    value: float | None
+    explanation: str = ""
+
+    def to_row(self) -> Row:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        return cls(**row)
+
+
 REJECTED = pa.schema([("id", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 

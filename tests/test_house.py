@@ -43,6 +43,7 @@ AT_HOME = {
         "training.launch",
         "training.worker",
         "eval.generate",
+        "eval.versus_by_ranker",
         "kintsugi.jobs",
         "kintsugi.sweep.steering",
         "kintsugi.sweep.trial",

@@ -17,9 +17,9 @@ BY_MODEL = "by.model"
 """The role of the node whose model writes."""
 
 
-def writer_inputs(by: Writer | str | None) -> list[Reference]:
+def writer_inputs(by: Writer | str | None, role: str = BY_MODEL) -> list[Reference]:
     """The node that a vLLM writer names as its model."""
-    return [Reference(BY_MODEL, by.model, ("models",))] if isinstance(by, Writer) and by.backend == "vllm" else []
+    return [Reference(role, by.model, ("models",))] if isinstance(by, Writer) and by.backend == "vllm" else []
 
 
 def writer_outside(by: Writer | str | None, prompt: str) -> dict[str, str]:

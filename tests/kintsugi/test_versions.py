@@ -30,6 +30,7 @@ from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
 from pipeline.llm.forms import schema_of
 from pipeline.llm.prompts import messages
+from pipeline.model_files import model_files
 from pipeline.records import CorruptionRecord, FunctionTest, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
 from pipeline.sources.exports import to_own
@@ -43,7 +44,6 @@ from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
 from training.configs import ImportConfig, SftConfig
-from training.fingerprints import model_files
 from training.losses import Side, preference_loss
 from training.objectives import OBJECTIVES
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
