@@ -88,8 +88,7 @@ class Score(NodeKind):
     fan_out = "input"
 
     def inputs(self, config: ScoreConfig) -> list[Reference]:
-        judge = config.judge and config.judge.by
-        return [Reference("input", config.input, ("generations",)), *writer_inputs(judge, JUDGE_MODEL)]
+        return [Reference("input", config.input, ("generations",)), *_judge_inputs(config.judge)]
 
     def outside(self, config: ScoreConfig, inside: frozenset[str]) -> dict[str, str]:
         from eval.scorers import SCORERS
@@ -123,6 +122,10 @@ class Score(NodeKind):
             work.commit(rows=counts.as_rows(), facts=counts.as_facts())
 
 
+def _judge_inputs(judge: Comparer | None) -> list[Reference]:
+    return writer_inputs(judge.by, JUDGE_MODEL) if judge else []
+
+
 def _judge_outside(judge: Judge | None) -> dict[str, str]:
     if judge is None:
         return {}
@@ -131,14 +134,15 @@ def _judge_outside(judge: Judge | None) -> dict[str, str]:
 
 
 class InjectionsConfig(NodeConfig):
-    """Measures how easily a judge is talked round: planted injections, appended to answers, and how many verdicts flip."""
+    """Measures how easily a judge is talked round: planted injections are appended to answers, flipped verdicts counted.
+
+    The flip rate stands in the manifest, in injections.json, and at the end of the run.
+    """
 
     kind: Literal["injections"]
     input: list[str] | str = Field(description="The answers from which some are drawn.")
     judge: Judge = Field(description="The judge that is put to the test, as a score node has it.")
-    answers: int = Field(
-        default=20, gt=0, description="Answers drawn; each is judged as it is and with every injection."
-    )
+    answers: int = Field(default=20, gt=0, description="Answers drawn, each judged without and with every injection.")
     resources: Resources = Resources()
 
 
@@ -155,7 +159,7 @@ class Injections(NodeKind):
         answers = config.input if isinstance(config.input, list) else [config.input]
         return [
             *(Reference("input", name, ("generations",)) for name in answers),
-            *writer_inputs(config.judge and config.judge.by, JUDGE_MODEL),
+            *_judge_inputs(config.judge),
         ]
 
     def outside(self, config: InjectionsConfig, inside: frozenset[str]) -> dict[str, str]:
@@ -174,8 +178,8 @@ class VersusConfig(NodeConfig):
     kind: Literal["versus"]
     input: list[str] | str = Field(description="The answers of two models or more; a name of several nodes means all.")
     by: Literal["judge", "pairrm"] = Field(
-        description="`judge`: a language model; where its two orders disagree, it is a tie. `pairrm`: a DeBERTa-v3 pair "
-        "ranker; the mean of its two orders decides."
+        description="`judge`: a language model; where its two orders disagree, it is a tie. `pairrm`: a DeBERTa-v3 "
+        "pair ranker; the mean of its two orders decides."
     )
     judge: Comparer | None = Field(
         default=None, description="by judge: the model.", exclude_if=lambda value: value is None
@@ -186,9 +190,7 @@ class VersusConfig(NodeConfig):
         exclude_if=lambda value: value is None,
     )
     limit: int | None = Field(default=None, gt=0, description="Prompts taken, the first by id; all by default.")
-    resources: Resources = Field(
-        default=Resources(), description="For each actor of the ranker, and the judge's engine."
-    )
+    resources: Resources = Field(default=Resources(), description="For each ranker's actor, or the judge's engine.")
 
     @model_validator(mode="before")
     @classmethod
@@ -220,7 +222,7 @@ class Versus(NodeKind):
         ranker = [Reference(RANKER, config.pairrm.model, ("models",), open=True)] if config.pairrm else []
         return [
             *(Reference("input", name, ("generations",)) for name in answers),
-            *writer_inputs(config.judge and config.judge.by, JUDGE_MODEL),
+            *_judge_inputs(config.judge),
             *ranker,
         ]
 

@@ -22,9 +22,7 @@ class Comparer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Writer
-    with_reference: bool = Field(
-        default=False, description="Whether the judge sees the good answer, where there is one."
-    )
+    with_reference: bool = Field(default=False, description="Show the judge the good answer too, where there is one.")
 
 
 class Judge(Comparer):
@@ -56,7 +54,7 @@ class PairRM(BaseModel):
 
 
 def ranker_fingerprint(model: str, where: str) -> str:
-    """What identifies a ranker outside the graph: its files, or its Hugging Face name. A config error if it is neither."""
+    """What identifies a ranker outside the graph: its files, or its Hugging Face name. A config error if neither."""
     from pipeline.model_files import check_model_directory, directory_hash
 
     if Path(model).is_dir():

@@ -1,8 +1,9 @@
 """PairRM: a DeBERTa-v3 that reads a prompt with two answers to it and says which is better.
 
-Jiang, Ren and Lin, "LLM-Blender: Ensembling Large Language Models with Pairwise Ranking and Generative Fusion", ACL 2023,
-section 3. The layout of the published checkpoint `llm-blender/PairRM-hf`: an encoder `pretrained_model`, a head over the
-hidden states at the prompt's and a candidate's marker, and the markers' ids in the config. Transformers loads it alone.
+Jiang, Ren and Lin, "LLM-Blender: Ensembling Large Language Models with Pairwise Ranking and Generative Fusion",
+ACL 2023, section 3. The layout is that of the published checkpoint `llm-blender/PairRM-hf`: an encoder
+`pretrained_model`, a head over the hidden states at the prompt's and a candidate's marker, and the markers' ids in the
+config. Transformers alone loads it.
 
 Shapes: B pairs, T tokens, H hidden size, N tasks of the head.
 """
