@@ -134,7 +134,7 @@ def _judge_outside(judge: Judge | None) -> dict[str, str]:
 
 
 class InjectionsConfig(NodeConfig):
-    """Measures how easily a judge is talked round: planted injections are appended to answers, flipped verdicts counted.
+    """Measures how easily a judge is talked round: verdicts on answers with planted injections against those without.
 
     The flip rate stands in the manifest, in injections.json, and at the end of the run.
     """
