@@ -111,12 +111,17 @@ class LoadedRanker:
         Raises a config error where there is none, or where it is another kind of model.
         """
         name, _, revision = str(model).partition("@") if not Path(model).is_dir() else (str(model), "", "")
-        options: dict[str, Any] = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+        where = {"revision": revision or "main"}
         try:
             network, told = PairRanker.from_pretrained(
-                name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+                name,
+                **where,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **options)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, trust_remote_code=False)
         except (OSError, ValueError, AttributeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError("config", f"no pair ranker can be loaded: {reason}", str(model), HINT) from None

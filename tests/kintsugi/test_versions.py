@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,24 @@ from extra_rows import extra_rows
 from source_node import make_source
 
 from eval.generate import BATCH_ROWS
+from eval.injected import Trial, summary
 from eval.nodes import GenerateConfig
 from eval.report.evidence import Evidence
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, build_results, to_json
 from eval.scorers import SCORERS
+from eval.scorers.injections import injections
+from eval.scorers.judge import ASPECTS, JudgeStage
+from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS
 from eval.scorers.stage import ScoreStage
+from eval.versus import Duel
+from eval.versus_by_judge import DuelStage
+from eval.versus_by_ranker import decide
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
+from pipeline.llm.asked import AskedRecord
 from pipeline.llm.forms import schema_of
 from pipeline.llm.prompts import messages
 from pipeline.model_files import model_files
@@ -61,10 +70,13 @@ PINS = {
     "preference": (3, "4b90b51383f454a56247"),
     "generate": (2, "b9d35816366a8cab3324"),
     "score": (5, "a8e8ce6136e058075759"),
+    "injections": (1, ""),
+    "versus": (1, ""),
     "compare": (5, "d5b245c69feb91f88d04"),
 }
 
 BY_MODEL_PINS = {
+    "score": "",
     "embed": "0f180947c4372edcfadd",
     "annotate": "9e1f884331055a07d4a2",
 }
@@ -92,6 +104,7 @@ TYPE_PINS = {
 BEHAVIOURAL = ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
 """The types of `configs/recovery.yaml`. Named, they give the same rows however many other types there are."""
 
+WINNERS = ("first", "second", "tie")
 MASKS = ("response", "granular", "granular-one-sided", "random")
 
 
@@ -206,6 +219,42 @@ def generate_output() -> Any:
     return [config.model_dump(mode="json"), BATCH_ROWS, [prompt_ids(tokenizer(), row.prompt) for row in rows()[:6]]]
 
 
+def judge_output() -> Any:
+    """What a judge is asked about an answer, and its scores."""
+    stage, record = JudgeStage(0, ("minor-syntax-errors", "unused-imports"), with_reference=True), answer(broken()[0])
+    aspects = {name: {"explanation": "so", "verdict": "yes"} for name in ASPECTS}
+    said = stage.reply_type().model_validate(
+        {**aspects, "errors": [{"error_type": "unused-imports", "explanation": "os"}]}
+    )
+    asked = [message.content for message in messages(stage.prompt, stage.facts(record))]
+    scores = [*stage.conclude(record, said), *stage.unscored(record, "timeout")]
+    return [asked, schema_of(stage.reply_type()), stage.problems(record, said), [score.to_row() for score in scores]]
+
+
+def injections_output() -> Any:
+    """The judge and the injections, and what is counted."""
+    found = [Trial("r", 0, "m", "one", *verdicts) for verdicts in ((0, 1), (0, 0), (1, 0), (1, None))]
+    return [judge_output(), [one.into("answer", 0, "r") for one in injections()], summary(found)]
+
+
+def versus_output() -> Any:
+    """What a judge is asked about both orders of a pair, and the verdicts of judge and ranker."""
+    pair = Duel("r", 0, "x", "y", "prompt", "good", "one answer", "another")
+    stage, orders = DuelStage(0, with_reference=True), (pair, replace(pair, swapped=True))
+    questions = [messages(stage.prompt, stage.facts(one)) for one in orders]
+    replies = [
+        [json.dumps({"explanation": "so", "winner": winner}) for winner in ("first", other)] for other in WINNERS
+    ]
+    asked = [
+        [AskedRecord("r", json.dumps(one.to_row()), reply) for one, reply in zip(orders, both, strict=True)]
+        for both in replies
+    ]
+    judged = [stage.decide(both).record.to_row() for both in asked]
+    ranked = [decide(pair, *logits).record.to_row() for logits in ((1.0, 0.5), (-1.0, 0.5), (1.0, -1.0))]
+    asked_of = [[message.content for message in question] for question in questions]
+    return [asked_of, schema_of(stage.reply_type()), judged, ranked, [SOURCE_TOKENS, CANDIDATE_TOKENS]]
+
+
 def compare_output() -> Any:
     metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
     scores = [score for record in scored() for score in record.scores if score.metric in metrics]
@@ -281,6 +330,8 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "preference": preference_output,
     "generate": generate_output,
     "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
+    "injections": injections_output,
+    "versus": versus_output,
     "compare": compare_output,
 }
 
@@ -298,7 +349,7 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BY_MODEL_PINS)
 def test_what_a_model_is_asked_changes_only_with_the_version(kind: str) -> None:
-    made = content_key(by_model(kind))
+    made = content_key(judge_output() if kind == "score" else by_model(kind))
     assert made == BY_MODEL_PINS[kind], f"raise the version of {kind} and pin this hash"
 
 
