@@ -129,7 +129,7 @@ def _judge_inputs(judge: Comparer | None) -> list[Reference]:
 def _judge_outside(judge: Judge | None) -> dict[str, str]:
     if judge is None:
         return {}
-    refuse_unknown_types(judge.error_types)
+    refuse_unknown_types(judge.error_types, "judge")
     return writer_outside(judge.by, "judge")
 
 

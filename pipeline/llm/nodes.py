@@ -52,12 +52,12 @@ ErrorTypes = Annotated[list[str], AfterValidator(_all_by_default)]
 made before."""
 
 
-def refuse_unknown_types(names: Sequence[str]) -> None:
-    """Raise a config error for the first name that is no error type."""
+def refuse_unknown_types(names: Sequence[str], where: str = "error_types") -> None:
+    """Raise a config error, about the field `where`, for the first name that is no error type."""
     from pipeline.errors import error_type
 
     for name in names:
-        error_type(name, "error_types")
+        error_type(name, where)
 
 
 class RectifyConfig(NodeConfig):
