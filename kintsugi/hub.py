@@ -36,6 +36,7 @@ NAMES = {
     "PreferenceRecord": "preference pairs with spans",
     "GenerationRecord": "answers of a model",
     "ScoredRecord": "scores of a model's answers",
+    "VerdictRecord": "which of two models answers better",
 }
 
 

@@ -13,7 +13,15 @@ from rich.text import Text
 from kintsugi.references import Dataset
 from kintsugi.visible import shown
 from pipeline.contract import DATA
-from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, Reject, ScoredRecord
+from pipeline.records import (
+    CorruptionRecord,
+    GenerationRecord,
+    PreferenceRecord,
+    QARecord,
+    Reject,
+    ScoredRecord,
+    VerdictRecord,
+)
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
 
@@ -88,6 +96,9 @@ def lines_of(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
             shown(f"test      {test.function}{test.arguments} -> {test.raises or test.expected}", "dim")
             for test in row.tests
         )
+    elif isinstance(row, VerdictRecord):
+        yield _head(row.id, [f"sample {row.sample}" if row.sample else "", f"{row.a} against {row.b}"])
+        yield _valued(row.value, row.explanation, "")
     else:
         yield from _answered(row)
     yield Text()
@@ -104,10 +115,15 @@ def _answered(row: Answered) -> Iterator[Line]:
 
 def _score(metric: str, value: float | None, explanation: str) -> Line:
     """Errors that are present are bad, everything else that is 1 is good; unscored is neither."""
-    good = None if value is None else bool(value) is not metric.startswith("errors/")
+    good = None if value is None else bool(value) is not metric.startswith(("errors/", "judge/errors/"))
     style = {None: "dim", True: "green", False: "bold red"}[good]
+    return _valued(value, f"{metric}: {explanation}", style, "" if good is False else "dim")
+
+
+def _valued(value: float | None, said: str, style: str, said_style: str = "") -> Text:
+    """A number, or a dash where there is none, and what is said of it."""
     number = "-" if value is None else f"{value:g}"
-    return Text.assemble((f"{number:>4}  ", style), shown(f"{metric}: {explanation}", "" if good is False else "dim"))
+    return Text.assemble((f"{number:>4}  ", style), shown(said, said_style))
 
 
 def _types(pair: PreferenceRecord) -> list[str]:

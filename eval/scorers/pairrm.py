@@ -121,6 +121,7 @@ class LoadedRanker:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
+            # As tokenizer.json has it: the class that the checkpoint names builds a normalizer of its own.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, trust_remote_code=False)
         except (OSError, ValueError, AttributeError) as error:
             reason = str(error).strip().partition("\n")[0]

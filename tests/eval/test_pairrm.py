@@ -79,6 +79,13 @@ def test_logits_are_those_of_the_published_recipe(folder: Path, ranker: LoadedRa
     assert max(expected) - min(expected) > 1e-2, "a ranker that says the same of all pairs tests nothing"
 
 
+def test_the_tokenizer_is_that_of_the_files(folder: Path, ranker: LoadedRanker) -> None:
+    """The class that the files name would build a normalizer of its own, and other tokens."""
+    ours = json.loads(ranker.encoder.tokenizer.backend_tokenizer.to_str())
+    theirs = json.loads((folder / "tokenizer.json").read_text())
+    assert {**ours, "truncation": None, "padding": None} == {**theirs, "truncation": None, "padding": None}
+
+
 def test_the_score_of_swapped_answers_is_minus_the_score(ranker: LoadedRanker) -> None:
     swapped = [Pair(pair.prompt, pair.b, pair.a) for pair in PAIRS]
     scores = ranker.scores(PAIRS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def save_tiny_pairrm(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
     """Write config, safetensors weights and tokenizer to `folder`, and give it back."""
     tokenizer = build_tokenizer(texts)
     tokenizer.save_pretrained(folder)
+    _name_class(folder / "tokenizer_config.json")
     torch.manual_seed(seed)
     network = PairRanker(config_of(tokenizer))
     # Random weights as they are made are so small that all scores look alike.
@@ -28,6 +30,12 @@ def save_tiny_pairrm(folder: Path, texts: Iterable[str], seed: int = 0) -> Path:
                 weight.mul_(10)
     network.save_pretrained(folder)
     return folder
+
+
+def _name_class(file: Path) -> None:
+    """Name the tokenizer's class as the published files do."""
+    config = {**json.loads(file.read_text()), "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"}
+    file.write_text(json.dumps({**config, "do_lower_case": False, "split_by_punct": False}))
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
