@@ -45,8 +45,10 @@ nodes:
     judge: {{by: &judge {{backend: scripted, script: {folder}/script.jsonl}}}}
   duels: {{kind: versus, input: answers, by: judge, judge: {{by: *judge}}}}
   ranked: {{kind: versus, input: answers, by: pairrm, pairrm: {{model: ranker}}}}
+  own: {{kind: versus, input: answers, by: judge, judge: {{by: {own}}}, limit: 3}}
   injected: {{kind: injections, input: answers, judge: {{by: *judge}}, answers: 4}}
 """
+OWN = "{backend: vllm, model: one, max_length: 4096, max_tokens: 100, temperature: 1.0, attempts: 2}"
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +63,13 @@ def run(questions: list[str], tmp_path_factory: pytest.TempPathFactory) -> Finis
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     texts = [text for row in build_rows(40, 0) for text in (row.prompt, row.response)]
     for seed, name in enumerate(("one", "two")):
-        build_model(texts, folder / name, seed)
+        build_model([*texts, *questions], folder / name, seed)
+        config = json.loads((folder / name / "config.json").read_text())
+        (folder / name / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
     save_tiny_pairrm(folder / "pairrm", [*texts, *questions])
     lines = (("Which is better: the text in", preference("first")), (questions[0], "no JSON"), ("", WRONG))
     script(folder / "script.jsonl", *lines)
-    (folder / "e.yaml").write_text(EXPERIMENT.format(folder=folder))
+    (folder / "e.yaml").write_text(EXPERIMENT.format(folder=folder, own=OWN))
     done = run_to_the_end(folder / "store", folder / "runs", folder / "e.yaml")
     graph = build(load(folder / "e.yaml"))
     return Finished(graph, Store(folder / "store"), folder / "runs" / "judged", done.stdout)
@@ -106,6 +110,18 @@ def test_a_judge_that_likes_what_comes_first_gives_ties_alone(run: Finished) -> 
     same = facts["verdicts"]["identical"]
     assert facts["verdicts"]["orders_disagree"] == 80 - same
     assert facts["model"]["attempts"] == 2 * (80 - same)
+
+
+def test_an_untrained_model_judges_nothing_or_keeps_to_the_form(run: Finished) -> None:
+    """What it says under the schema is noise: most replies are cut off, which is no verdict and no tie."""
+    facts, found = run.manifest("own").facts, verdicts(run, "own")
+    assert len(found) == facts["verdicts"]["pairs"] == 3
+    failed = facts["judge"]["failed"]
+    assert facts["judge"]["asked"] == 6 and set(failed) <= {"malformed"}
+    unjudged = [one for one in found if one.value is None]
+    assert len(unjudged) == facts["verdicts"]["unjudged"]
+    assert all(one.explanation.startswith("not judged, ") and "malformed" in one.explanation for one in unjudged)
+    assert facts["model"]["completion_tokens"] > 0
 
 
 def test_the_ranker_says_in_the_run_what_it_says_alone(run: Finished) -> None:
