@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Injections, Score, Versus
+from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Source
@@ -20,6 +20,7 @@ KINDS: dict[str, NodeKind] = {
         Sft(),
         Preference(),
         Generate(),
+        Likelihood(),
         Score(),
         Injections(),
         Versus(),

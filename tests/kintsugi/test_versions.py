@@ -18,9 +18,11 @@ import pytest
 from extra_rows import extra_rows
 from source_node import make_source
 
-from eval.generate import BATCH_ROWS
+from eval.generate import GENERATE, sample_seed
 from eval.injected import Trial, summary
-from eval.nodes import GenerateConfig
+from eval.likelihood import LIKELIHOOD, texts_of
+from eval.likelihood import scored as likelihoods
+from eval.nodes import GenerateConfig, LikelihoodConfig
 from eval.report.evidence import Evidence
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
@@ -30,6 +32,7 @@ from eval.scorers.injections import injections
 from eval.scorers.judge import ASPECTS, JudgeStage
 from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS
 from eval.scorers.stage import ScoreStage
+from eval.serving import BATCH
 from eval.versus import Duel
 from eval.versus_by_judge import DuelStage
 from eval.versus_by_ranker import decide
@@ -68,7 +71,8 @@ PINS = {
     "model": (1, "1d821550e845e9684c81"),
     "sft": (3, "12eb3d960b7014278fd1"),
     "preference": (3, "4b90b51383f454a56247"),
-    "generate": (2, "b9d35816366a8cab3324"),
+    "generate": (2, "c6196f5b15b1f1210eb0"),
+    "likelihood": (1, "01bf9073c98f7534e830"),
     "score": (5, "a8e8ce6136e058075759"),
     "injections": (1, ""),
     "versus": (1, ""),
@@ -216,7 +220,16 @@ def preference_output() -> Any:
 
 def generate_output() -> Any:
     config = GenerateConfig(kind="generate", models="m", prompts="qa")
-    return [config.model_dump(mode="json"), BATCH_ROWS, [prompt_ids(tokenizer(), row.prompt) for row in rows()[:6]]]
+    prompts = [prompt_ids(tokenizer(), row.prompt, chat=chat) for row in rows()[:6] for chat in (True, False)]
+    seeds = [sample_seed(seed, row.id, sample) for seed in (0, 1) for row in rows()[:2] for sample in (0, 1)]
+    return [config.model_dump(mode="json"), BATCH, prompts, seeds, GENERATE.schema.names]
+
+
+def likelihood_output() -> Any:
+    config = LikelihoodConfig(kind="likelihood", models="m", rows="qa")
+    texts = [texts_of(tokenizer(), config, row) for row in (rows()[0], broken()[0], pairs()[0])]
+    known = [likelihoods("r", names) for names in ({"response": [-1.0, -2.5]}, {"chosen": [-1.0], "rejected": [-2.0]})]
+    return [config.model_dump(mode="json"), BATCH, texts, [row.to_row() for row in known], LIKELIHOOD.schema.names]
 
 
 def judge_output() -> Any:
@@ -329,6 +342,7 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "sft": sft_output,
     "preference": preference_output,
     "generate": generate_output,
+    "likelihood": likelihood_output,
     "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
     "injections": injections_output,
     "versus": versus_output,
