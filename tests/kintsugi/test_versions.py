@@ -74,13 +74,13 @@ PINS = {
     "generate": (2, "c6196f5b15b1f1210eb0"),
     "likelihood": (1, "01bf9073c98f7534e830"),
     "score": (5, "a8e8ce6136e058075759"),
-    "injections": (1, ""),
-    "versus": (1, ""),
+    "injections": (1, "f4f7c7770b0b318c3f6a"),
+    "versus": (1, "b41abc2ba7f5967ba20b"),
     "compare": (5, "d5b245c69feb91f88d04"),
 }
 
 BY_MODEL_PINS = {
-    "score": "",
+    "score": "c8418e7f7fd51d8357db",
     "embed": "0f180947c4372edcfadd",
     "annotate": "9e1f884331055a07d4a2",
 }
