@@ -34,10 +34,13 @@ class RankTask:
 
 def verdicts(work: Work, duels: Sequence[Duel]) -> tuple[Iterator[tuple[str, list[Decided]]], dict[str, Any]]:
     """The verdicts in shards, by their names, and facts: the model."""
+    from eval.scorers.pairrm import opened
+
     config: VersusConfig = work.config
     assert config.pairrm is not None, "the config was checked"
     given = work.all_sources("pairrm.model")
     model = str(given[0].root) if given else config.pairrm.model
+    opened(model)  # so that a wrong one is told of before actors are started
     tasks = _tasks(work, duels)
     _rank(work, tasks, model)
     facts = {"pairrm": {"model": config.pairrm.model}}

@@ -10,14 +10,15 @@ Shapes: B pairs, T tokens, H hidden size, N tasks of the head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import DebertaV2Config, PreTrainedTokenizerFast
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Model, DebertaV2PreTrainedModel
 
 from pipeline.failures import UserError
@@ -108,29 +109,24 @@ class LoadedRanker:
     def load(cls, model: str | Path, device: str = "cpu") -> LoadedRanker:
         """Load a directory or a Hugging Face name (`OWNER/NAME@REVISION`). Only safetensors, no code of the model's.
 
-        Raises a config error where there is none, or where it is another kind of model.
+        Raises the errors of `opened`, and a config error where the weights are not all there.
         """
-        name, _, revision = str(model).partition("@") if not Path(model).is_dir() else (str(model), "", "")
-        where = {"revision": revision or "main"}
-        try:
+        config, tokenizer = opened(model)
+        place, revision = _place(model)
+        with _explained(model):
             network, told = PairRanker.from_pretrained(
-                name,
-                **where,
+                place,
+                revision=revision,
+                config=config,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-            # As tokenizer.json has it: the class that the checkpoint names builds a normalizer of its own.
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, trust_remote_code=False)
-        except (OSError, ValueError, AttributeError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError("config", f"no pair ranker can be loaded: {reason}", str(model), HINT) from None
         lacking = sorted({*told["missing_keys"], *map(str, told["mismatched_keys"])})
         if lacking:
             what = f"this is no pair ranker: its weights lack {lacking[0]} and {len(lacking) - 1} more."
             raise UserError("config", what, str(model), HINT)
-        _check_markers(network, tokenizer, str(model))
         return cls(network, tokenizer, device)
 
     @torch.inference_mode()
@@ -149,20 +145,46 @@ class LoadedRanker:
 
     def scores(self, pairs: Sequence[Pair]) -> list[float]:
         """The mean over both orders: that of (a, b) is minus that of (b, a)."""
-        return [averaged(*orders) for orders in self.both_orders(pairs)]
+        return [(one + other) / 2 for one, other in self.both_orders(pairs)]
 
 
 HINT = "Name a checkpoint laid out like llm-blender/PairRM-hf, with model.safetensors and tokenizer.json."
 
 
-def averaged(one: float, other: float) -> float:
-    return (one + other) / 2
+def opened(model: str | Path) -> tuple[DebertaV2Config, PreTrainedTokenizerFast]:
+    """The config and the tokenizer of a ranker; no weights are read.
 
-
-def _check_markers(network: PairRanker, tokenizer: PreTrainedTokenizerFast, where: str) -> None:
-    """Raise a config error where the tokenizer does not give each marker the one id that the network looks for."""
+    Raises a config error where it is another kind of model, an environment error where it cannot be fetched.
+    """
+    with _explained(model):
+        name, revision = _place(model)
+        config = DebertaV2Config.from_pretrained(name, revision=revision)
+        # As tokenizer.json has it: the class that the checkpoint names builds a normalizer of its own.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(name, revision=revision, trust_remote_code=False)
+    missing = [field for field in ("n_tasks", "drop_out", *MARKERS) if not hasattr(config, field)]
+    if missing:
+        raise UserError("config", f"this is no pair ranker: its config has no '{missing[0]}'.", str(model), HINT)
     for field, marker in MARKERS.items():
-        wanted = [tokenizer.cls_token_id, getattr(network.config, field, None), tokenizer.sep_token_id]
-        if tokenizer.encode(marker) != wanted:
+        if tokenizer.encode(marker) != [tokenizer.cls_token_id, getattr(config, field), tokenizer.sep_token_id]:
             what = f"the tokenizer does not read {marker} as one token with the id that the config names."
-            raise UserError("config", what, where, HINT)
+            raise UserError("config", what, str(model), HINT)
+    return config, tokenizer
+
+
+def _place(model: str | Path) -> tuple[str, str]:
+    """A directory, or a Hugging Face name and a revision of it."""
+    if Path(model).is_dir():
+        return str(model), "main"
+    name, _, revision = str(model).partition("@")
+    return name, revision or "main"
+
+
+@contextmanager
+def _explained(model: str | Path) -> Iterator[None]:
+    """Turn what transformers raises about files into a user's error."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        what = f"no pair ranker can be loaded: {reason}"
+        raise UserError("config" if Path(model).is_dir() else "environment", what, str(model), HINT) from error

@@ -7,13 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_pairrm import save_tiny_pairrm
 from transformers import DebertaV2Model, PreTrainedTokenizerFast
 
-from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS, TOTAL_TOKENS, LoadedRanker, Pair
+from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS, TOTAL_TOKENS, LoadedRanker, Pair, opened
+from eval.versus import Duel
+from eval.versus_by_ranker import Ranker, RankTask
+from pipeline.contract import Resources
 from pipeline.failures import UserError
 from pipeline.sources.builtin import build
 
@@ -142,15 +146,15 @@ def test_another_kind_of_model_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("n_tasks", "drop_out"):
         del config[name]
     (tmp_path / "plain" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="no pair ranker can be loaded"):
-        LoadedRanker.load(tmp_path / "plain")
+    with pytest.raises(UserError, match="its config has no 'n_tasks'"):
+        opened(tmp_path / "plain")
 
     shutil.copytree(folder, tmp_path / "shifted")
     config = json.loads((folder / "config.json").read_text())
     config["cand1_prefix_id"] += 1
     (tmp_path / "shifted" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"does not read <\|candidate1\|>"):
-        LoadedRanker.load(tmp_path / "shifted")
+        opened(tmp_path / "shifted")
 
 
 def test_pickled_weights_are_not_loaded(folder: Path, tmp_path: Path) -> None:
@@ -159,3 +163,23 @@ def test_pickled_weights_are_not_loaded(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "pickled" / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no pair ranker can be loaded"):
         LoadedRanker.load(tmp_path / "pickled")
+
+
+def test_a_name_that_cannot_be_fetched_is_the_environments_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="no pair ranker can be loaded") as caught:
+        opened("nobody/has-this@main")
+    assert caught.value.kind == "environment"
+
+
+def test_the_actor_writes_the_logits_of_both_orders_in_the_order_of_the_pairs(
+    folder: Path, ranker: LoadedRanker, tmp_path: Path
+) -> None:
+    duels = [Duel(f"r{n}", 0, "x", "y", pair.prompt, "", pair.a, pair.b) for n, pair in enumerate(PAIRS)]
+    tasks = [RankTask(tuple(duels[:4]), tmp_path / "one.parquet"), RankTask(tuple(duels[4:]), tmp_path / "two.parquet")]
+    actor = Ranker(tasks, str(folder), 3, Resources())
+    assert actor({"id": [0, 1]}) == {"pairs": [4, 2]}
+    rows = [row for task in tasks for row in pq.read_table(task.data).to_pylist()]
+    expected = ranker.both_orders(PAIRS)
+    assert [row["a_first"] for row in rows] == pytest.approx([one for one, _ in expected], abs=1e-5)
+    assert [row["b_first"] for row in rows] == pytest.approx([other for _, other in expected], abs=1e-5)
