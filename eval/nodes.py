@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from eval.scorers.judge_config import Comparer, Judge, PairRM, ranker_fingerprint
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
+from pipeline.llm.nodes import refuse_unknown_types, writer_inputs, writer_outside
+
+JUDGE = "judge"
+"""The scorer that is a model."""
+JUDGE_MODEL = "judge.by.model"
+"""The role of the node whose model judges."""
+RANKER = "pairrm.model"
+"""The role of the node that gives the pair ranker."""
 
 
 class EngineConfig(NodeConfig):
@@ -155,7 +164,16 @@ class ScoreConfig(NodeConfig):
     kind: Literal["score"]
     input: str = Field(description="The generations to score; a name of several nodes means all of them.")
     scorers: list[str] = Field(min_length=1, description="`execution` runs the tests, `errors` recognises error types.")
+    judge: Judge | None = Field(
+        default=None, description="The model behind the scorer `judge`.", exclude_if=lambda value: value is None
+    )
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _judge_and_its_model(self) -> Self:
+        if (JUDGE in self.scorers) != (self.judge is not None):
+            raise ValueError("the scorer 'judge' goes with a section judge: {by: {backend: ...}}, and that with it")
+        return self
 
 
 class Score(NodeKind):
@@ -168,15 +186,16 @@ class Score(NodeKind):
     fan_out = "input"
 
     def inputs(self, config: ScoreConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("generations",))]
+        return [Reference("input", config.input, ("generations",)), *_judge_inputs(config.judge)]
 
     def outside(self, config: ScoreConfig, inside: frozenset[str]) -> dict[str, str]:
         from eval.scorers import SCORERS
 
+        known = [*SCORERS, JUDGE]
         for name in config.scorers:
-            if name not in SCORERS:
-                raise UserError("config", f"there is no scorer '{name}'.", "scorers", nearest(name, list(SCORERS)))
-        return {}
+            if name not in known:
+                raise UserError("config", f"there is no scorer '{name}'.", "scorers", nearest(name, known))
+        return _judge_outside(config.judge)
 
     def make(self, works: Sequence[Work]) -> None:
         from eval.scorers.stage import ScoreStage
@@ -185,6 +204,11 @@ class Score(NodeKind):
 
         for work in works:
             config: ScoreConfig = work.config
+            if config.judge:
+                from eval.judging import score_with_judge
+
+                score_with_judge(work)
+                continue
             counts = map_shards(
                 work,
                 work.source("input").data,
@@ -194,6 +218,124 @@ class Score(NodeKind):
                 resources=config.resources,
             )
             work.commit(rows=counts.as_rows(), facts=counts.as_facts())
+
+
+def _judge_inputs(judge: Comparer | None) -> list[Reference]:
+    return writer_inputs(judge.by, JUDGE_MODEL) if judge else []
+
+
+def _judge_outside(judge: Judge | None) -> dict[str, str]:
+    if judge is None:
+        return {}
+    refuse_unknown_types(judge.error_types, "judge")
+    return writer_outside(judge.by, "judge")
+
+
+class InjectionsConfig(NodeConfig):
+    """Measures how easily a judge is talked round: verdicts on answers with planted injections against those without.
+
+    The flip rate stands in the manifest, in injections.json, and at the end of the run.
+    """
+
+    kind: Literal["injections"]
+    input: list[str] | str = Field(description="The answers from which some are drawn.")
+    judge: Judge = Field(description="The judge that is put to the test, as a score node has it.")
+    answers: int = Field(default=20, gt=0, description="Answers drawn, each judged without and with every injection.")
+    resources: Resources = Resources()
+
+
+class Injections(NodeKind):
+    """Flip rates in injections.json and in the manifest; every trial as a row."""
+
+    name = "injections"
+    product = "injections"
+    version = 1
+    Config = InjectionsConfig
+    named_inputs = True
+
+    def inputs(self, config: InjectionsConfig) -> list[Reference]:
+        answers = config.input if isinstance(config.input, list) else [config.input]
+        return [
+            *(Reference("input", name, ("generations",)) for name in answers),
+            *_judge_inputs(config.judge),
+        ]
+
+    def outside(self, config: InjectionsConfig, inside: frozenset[str]) -> dict[str, str]:
+        return _judge_outside(config.judge)
+
+    def make(self, works: Sequence[Work]) -> None:
+        from eval.injected import measure_flips
+
+        for work in works:
+            measure_flips(work)
+
+
+class VersusConfig(NodeConfig):
+    """Sets every two models' answers to the same prompts against each other, in both orders."""
+
+    kind: Literal["versus"]
+    input: list[str] | str = Field(description="The answers of two models or more; a name of several nodes means all.")
+    by: Literal["judge", "pairrm"] = Field(
+        description="`judge`: a language model; where its two orders disagree, it is a tie. `pairrm`: a DeBERTa-v3 "
+        "pair ranker; the mean of its two orders decides."
+    )
+    judge: Comparer | None = Field(
+        default=None, description="by judge: the model.", exclude_if=lambda value: value is None
+    )
+    pairrm: PairRM | None = Field(
+        default=None,
+        description="by pairrm: the model, the published one by default.",
+        exclude_if=lambda value: value is None,
+    )
+    limit: int | None = Field(default=None, gt=0, description="Prompts taken, the first by id; all by default.")
+    resources: Resources = Field(default=Resources(), description="For each ranker's actor, or the judge's engine.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_by_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("by") == "pairrm":
+            return {"pairrm": {}, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_section(self) -> Self:
+        if self.by == "judge" and self.judge is None:
+            raise ValueError("by judge needs a section judge: {by: {backend: ...}}")
+        if (self.judge if self.by == "pairrm" else self.pairrm) is not None:
+            raise ValueError(f"a section {'judge' if self.by == 'pairrm' else 'pairrm'} does not go with by: {self.by}")
+        return self
+
+
+class Versus(NodeKind):
+    """A verdict for every two models' answers to a prompt; not judged is no tie."""
+
+    name = "versus"
+    product = "verdicts"
+    version = 1
+    Config = VersusConfig
+    named_inputs = True
+
+    def inputs(self, config: VersusConfig) -> list[Reference]:
+        answers = config.input if isinstance(config.input, list) else [config.input]
+        ranker = [Reference(RANKER, config.pairrm.model, ("models",), open=True)] if config.pairrm else []
+        return [
+            *(Reference("input", name, ("generations",)) for name in answers),
+            *_judge_inputs(config.judge),
+            *ranker,
+        ]
+
+    def outside(self, config: VersusConfig, inside: frozenset[str]) -> dict[str, str]:
+        if config.judge:
+            return writer_outside(config.judge.by, self.name)
+        if config.pairrm and RANKER not in inside:
+            return {RANKER: ranker_fingerprint(config.pairrm.model, "pairrm")}
+        return {}
+
+    def make(self, works: Sequence[Work]) -> None:
+        from eval.versus import compare_answers
+
+        for work in works:
+            compare_answers(work)
 
 
 class CompareConfig(NodeConfig):

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
+from eval.nodes import JUDGE
 from eval.scorers import SCORERS
 from kintsugi.experiment import Head
 from kintsugi.kinds import KINDS
@@ -22,7 +23,11 @@ from pipeline.store import write_text
 FILE = Path(__file__).parents[1] / "docs" / "config.md"
 EXAMPLES = Path(__file__).parents[1] / "configs"
 
-KNOWN: dict[str, Iterable[str]] = {"error_types": ERROR_TYPES, "scorers": SCORERS, "format": ("auto", *FORMATS)}
+KNOWN: dict[str, Iterable[str]] = {
+    "error_types": ERROR_TYPES,
+    "scorers": (*SCORERS, JUDGE),
+    "format": ("auto", *FORMATS),
+}
 """Names that keys take, where these come from a registry and not from a type."""
 
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "length at least"}

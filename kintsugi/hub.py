@@ -37,6 +37,7 @@ NAMES = {
     "ChoiceRecord": "questions with answers to choose from",
     "GenerationRecord": "answers of a model",
     "ScoredRecord": "scores of a model's answers",
+    "VerdictRecord": "which of two models answers better",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Likelihood, Score
+from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Source
@@ -22,6 +22,8 @@ KINDS: dict[str, NodeKind] = {
         Generate(),
         Likelihood(),
         Score(),
+        Injections(),
+        Versus(),
         Compare(),
     )
 }

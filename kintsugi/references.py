@@ -54,7 +54,7 @@ def find_dataset(reference: str, store: Path, runs: Path, rejected: bool = False
     artifact = find_artifact(reference, store, runs)
     if artifact is None:
         raise UserError("config", "there is no such data set.", reference, HOW)
-    if artifact.manifest.product not in ("rows", "generations", "scores") and not rejected:
+    if artifact.manifest.product not in ("rows", "generations", "scores", "verdicts") and not rejected:
         what = f"this is one of the {artifact.manifest.product}, not a data set."
         raise UserError("config", what, reference, HOW)
     return _rows_of(reference, artifact, rejected)
@@ -116,12 +116,13 @@ def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
         Reject,
         ScoredRecord,
         TaggedRecord,
+        VerdictRecord,
     )
     from pipeline.shards import record_type
 
     if rejected:
         return Dataset(reference, Reject, {"rejected": lambda: rejects_of(artifact.directory)}, artifact)
-    judged = (GenerationRecord, ScoredRecord)
+    judged = (GenerationRecord, ScoredRecord, VerdictRecord)
     known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, ChoiceRecord, *judged)
     directories = _directories(reference, artifact)
     record = record_type(next(iter(directories.values())), known, reference)

@@ -21,6 +21,7 @@ from pipeline.records import (
     QARecord,
     Reject,
     ScoredRecord,
+    VerdictRecord,
 )
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
@@ -125,6 +126,9 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
             shown(f"test      {test.function}{test.arguments} -> {test.raises or test.expected}", "dim")
             for test in row.tests
         )
+    elif isinstance(row, VerdictRecord):
+        yield _head(row.id, [f"sample {row.sample}" if row.sample else "", f"{row.a} against {row.b}"])
+        yield _valued(row.value, row.explanation, "")
     elif isinstance(row, ChoiceRecord):
         yield _head(row.id, [row.source])
         yield from _part("prompt", shown(row.prompt))
@@ -145,10 +149,15 @@ def _answered(row: Answered) -> Iterator[Line]:
 
 def _score(metric: str, value: float | None, explanation: str) -> Line:
     """Errors that are present are bad, everything else that is 1 is good; what is unscored or no verdict is neither."""
-    good = None if value not in (0, 1) else bool(value) is not metric.startswith("errors/")
+    good = None if value not in (0, 1) else bool(value) is not metric.startswith(("errors/", "judge/errors/"))
     style = {None: "dim", True: "green", False: "bold red"}[good]
+    return _valued(value, f"{metric}: {explanation}", style, "" if good is False else "dim")
+
+
+def _valued(value: float | None, said: str, style: str, said_style: str = "") -> Text:
+    """A number, or a dash where there is none, and what is said of it."""
     number = "-" if value is None else f"{value:g}"
-    return Text.assemble((f"{number:>4}  ", style), shown(f"{metric}: {explanation}", "" if good is False else "dim"))
+    return Text.assemble((f"{number:>4}  ", style), shown(said, said_style))
 
 
 def _types(pair: PreferenceRecord) -> list[str]:

@@ -42,6 +42,7 @@ AT_HOME = {
         "pipeline.runner",
         "training.launch",
         "training.worker",
+        "eval.versus_by_ranker",
         "eval.serving",
         "kintsugi.jobs",
         "kintsugi.sweep.steering",

@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.adapters import ADAPTER_CONFIG, locate, write_adapter_config
 from pipeline.contract import Work
 from pipeline.failures import UserError
+from pipeline.model_files import MODEL_FILES, check_model_directory, model_files
 from training.configs import ImportConfig
-from training.fingerprints import MODEL_FILES, check_model_directory, model_files
 
 TOKENIZER = {
     "tokenizer.json",

@@ -13,10 +13,11 @@ from pydantic import ByteSize
 
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
+from pipeline.model_files import directory_hash
 from pipeline.store import content_key
 from training import engine
 from training.configs import PreferenceConfig
-from training.fingerprints import TINY, directory_hash, init_fingerprint
+from training.fingerprints import TINY, init_fingerprint
 from training.reference_cache import Form, Size, positions
 from training.start import Start
 from training.tokens import PairExample

@@ -24,6 +24,7 @@ from pipeline.llm.base import Generator, Tally
 from pipeline.llm.config import Writer
 from pipeline.llm.conversation import Answer, converse
 from pipeline.llm.limits import Budget
+from pipeline.llm.nodes import BY_MODEL
 from pipeline.llm.prompts import messages
 from pipeline.llm.replies import BUDGET, Remembering, ReplyCache
 from pipeline.records import Reject, table_of
@@ -39,13 +40,17 @@ SHARDS_AT_A_TIME = 2
 
 @dataclass(frozen=True)
 class Task:
-    """A stage that a model does, in one node: what is asked of whom about which records."""
+    """A stage that a model does, in one node: what is asked of whom about which records.
+
+    `role` is that of the node whose model answers, where it is one of the graph.
+    """
 
     work: Work
     stage: ModelStage
     record: Any
     writer: Writer
     resources: Resources
+    role: str = BY_MODEL
 
 
 def make_by_model(task: Task, source: Path, schema: pa.Schema, limit: int | None, max_rejected: float) -> None:
@@ -155,7 +160,7 @@ def generator_of(task: Task, tally: Tally) -> Generator:
     if writer.backend == "vllm":
         from pipeline.llm.served import Served
 
-        return Served(writer, task.work.source("by.model"), task.resources, tally)
+        return Served(writer, task.work.source(task.role), task.resources, tally)
     from pipeline.llm.scripted import Scripted
 
     return Scripted.from_file(Path(writer.script), tally)

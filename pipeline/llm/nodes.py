@@ -17,9 +17,9 @@ BY_MODEL = "by.model"
 """The role of the node whose model writes."""
 
 
-def writer_inputs(by: Writer | str | None) -> list[Reference]:
+def writer_inputs(by: Writer | str | None, role: str = BY_MODEL) -> list[Reference]:
     """The node that a vLLM writer names as its model."""
-    return [Reference(BY_MODEL, by.model, ("models",))] if isinstance(by, Writer) and by.backend == "vllm" else []
+    return [Reference(role, by.model, ("models",))] if isinstance(by, Writer) and by.backend == "vllm" else []
 
 
 def writer_outside(by: Writer | str | None, prompt: str) -> dict[str, str]:
@@ -52,12 +52,12 @@ ErrorTypes = Annotated[list[str], AfterValidator(_all_by_default)]
 made before."""
 
 
-def refuse_unknown_types(names: Sequence[str]) -> None:
-    """Raise a config error for the first name that is no error type."""
+def refuse_unknown_types(names: Sequence[str], where: str = "error_types") -> None:
+    """Raise a config error, about the field `where`, for the first name that is no error type."""
     from pipeline.errors import error_type
 
     for name in names:
-        error_type(name, "error_types")
+        error_type(name, where)
 
 
 class RectifyConfig(NodeConfig):

@@ -19,6 +19,7 @@ from extra_rows import extra_rows
 from source_node import make_source
 
 from eval.generate import GENERATE, sample_seed
+from eval.injected import Trial, summary
 from eval.likelihood import LIKELIHOOD, texts_of
 from eval.likelihood import scored as likelihoods
 from eval.nodes import GenerateConfig, LikelihoodConfig
@@ -29,13 +30,21 @@ from eval.report.markdown import to_markdown
 from eval.report.results import build_results, to_json
 from eval.report.sheet import to_csv
 from eval.scorers import SCORERS
+from eval.scorers.injections import injections
+from eval.scorers.judge import ASPECTS, JudgeStage
+from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS
 from eval.scorers.stage import ScoreStage
 from eval.serving import BATCH
+from eval.versus import Duel
+from eval.versus_by_judge import DuelStage
+from eval.versus_by_ranker import decide
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
+from pipeline.llm.asked import AskedRecord
 from pipeline.llm.forms import schema_of
 from pipeline.llm.prompts import messages
+from pipeline.model_files import model_files
 from pipeline.records import CorruptionRecord, FunctionTest, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
 from pipeline.sources.builtin import build
 from pipeline.sources.exports import to_own
@@ -49,7 +58,6 @@ from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
 from training.configs import ImportConfig, SftConfig
-from training.fingerprints import model_files
 from training.losses import Side, preference_loss
 from training.objectives import OBJECTIVES
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
@@ -68,10 +76,13 @@ PINS = {
     "generate": (2, "c6196f5b15b1f1210eb0"),
     "likelihood": (1, "01bf9073c98f7534e830"),
     "score": (5, "a8e8ce6136e058075759"),
+    "injections": (1, "f4f7c7770b0b318c3f6a"),
+    "versus": (1, "b41abc2ba7f5967ba20b"),
     "compare": (5, "d5b245c69feb91f88d04"),
 }
 
 BY_MODEL_PINS = {
+    "score": "c8418e7f7fd51d8357db",
     "embed": "0f180947c4372edcfadd",
     "annotate": "9e1f884331055a07d4a2",
 }
@@ -99,6 +110,7 @@ TYPE_PINS = {
 BEHAVIOURAL = ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
 """The types of `configs/recovery.yaml`. Named, they give the same rows however many other types there are."""
 
+WINNERS = ("first", "second", "tie")
 MASKS = ("response", "granular", "granular-one-sided", "random")
 
 
@@ -222,6 +234,42 @@ def likelihood_output() -> Any:
     return [config.model_dump(mode="json"), BATCH, texts, [row.to_row() for row in known], LIKELIHOOD.schema.names]
 
 
+def judge_output() -> Any:
+    """What a judge is asked about an answer, and its scores."""
+    stage, record = JudgeStage(0, ("minor-syntax-errors", "unused-imports"), with_reference=True), answer(broken()[0])
+    aspects = {name: {"explanation": "so", "verdict": "yes"} for name in ASPECTS}
+    said = stage.reply_type().model_validate(
+        {**aspects, "errors": [{"error_type": "unused-imports", "explanation": "os"}]}
+    )
+    asked = [message.content for message in messages(stage.prompt, stage.facts(record))]
+    scores = [*stage.conclude(record, said), *stage.unscored(record, "timeout")]
+    return [asked, schema_of(stage.reply_type()), stage.problems(record, said), [score.to_row() for score in scores]]
+
+
+def injections_output() -> Any:
+    """The judge and the injections, and what is counted."""
+    found = [Trial("r", 0, "m", "one", *verdicts) for verdicts in ((0, 1), (0, 0), (1, 0), (1, None))]
+    return [judge_output(), [one.into("answer", 0, "r") for one in injections()], summary(found)]
+
+
+def versus_output() -> Any:
+    """What a judge is asked about both orders of a pair, and the verdicts of judge and ranker."""
+    pair = Duel("r", 0, "x", "y", "prompt", "good", "one answer", "another")
+    stage, orders = DuelStage(0, with_reference=True), (pair, replace(pair, swapped=True))
+    questions = [messages(stage.prompt, stage.facts(one)) for one in orders]
+    replies = [
+        [json.dumps({"explanation": "so", "winner": winner}) for winner in ("first", other)] for other in WINNERS
+    ]
+    asked = [
+        [AskedRecord("r", json.dumps(one.to_row()), reply) for one, reply in zip(orders, both, strict=True)]
+        for both in replies
+    ]
+    judged = [stage.decide(both).record.to_row() for both in asked]
+    ranked = [decide(pair, *logits).record.to_row() for logits in ((1.0, 0.5), (-1.0, 0.5), (1.0, -1.0))]
+    asked_of = [[message.content for message in question] for question in questions]
+    return [asked_of, schema_of(stage.reply_type()), judged, ranked, [SOURCE_TOKENS, CANDIDATE_TOKENS]]
+
+
 def compare_output() -> Any:
     metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
     scores = [
@@ -302,6 +350,8 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "generate": generate_output,
     "likelihood": likelihood_output,
     "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
+    "injections": injections_output,
+    "versus": versus_output,
     "compare": compare_output,
 }
 
@@ -319,7 +369,7 @@ def test_the_output_changes_only_with_the_version(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BY_MODEL_PINS)
 def test_what_a_model_is_asked_changes_only_with_the_version(kind: str) -> None:
-    made = content_key(by_model(kind))
+    made = content_key(judge_output() if kind == "score" else by_model(kind))
     assert made == BY_MODEL_PINS[kind], f"raise the version of {kind} and pin this hash"
 
 

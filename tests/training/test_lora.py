@@ -11,9 +11,9 @@ import torch
 
 from pipeline.adapters import locate
 from pipeline.failures import UserError
+from pipeline.model_files import check_model_directory
 from training import lora
 from training.configs import LoraConfig
-from training.fingerprints import check_model_directory
 
 IDS = torch.tensor([[5, 9, 17, 30, 41, 8], [7, 7, 12, 60, 2, 33]])
 SMALL = LoraConfig(rank=4)

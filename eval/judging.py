@@ -1,0 +1,59 @@
+"""Score nodes with a judge: the judge is asked about every answer, then every scorer scores in Ray tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from eval.nodes import JUDGE_MODEL, ScoreConfig
+from eval.scorers.judge import JudgedStage, JudgeStage
+from eval.scorers.judge_config import Comparer, Judge
+from pipeline.contract import Work
+from pipeline.llm.asked import AskedRecord, ModelStage
+from pipeline.llm.asking import REPLIES, Task, ask_shards, facts_of
+from pipeline.llm.base import Tally
+from pipeline.records import GenerationRecord, ScoredRecord
+from pipeline.runner import map_shards, plan_tasks
+from pipeline.shards import shard_paths
+
+
+def score_with_judge(work: Work) -> None:
+    """Score the answers of a work by all its scorers, the judge among them, and commit."""
+    config: ScoreConfig = work.config
+    assert config.judge is not None, "the config was checked"
+    stage = judge_of(config.judge, config.seed)
+    facts = ask(work, config.judge, stage, GenerationRecord, work.source("input").data)
+    counts = map_shards(
+        work,
+        work.directory / REPLIES,
+        JudgedStage(tuple(config.scorers), stage),
+        AskedRecord,
+        ScoredRecord.SCHEMA,
+        resources=config.resources.model_copy(update={"gpus": 0.0}),
+    )
+    unscored = {reason: number for reason, number in asked_reasons(work).items() if reason}
+    told = {"model": facts, "judge": {"asked": counts.taken, "unscored": unscored}, **counts.as_facts()}
+    work.commit(rows=counts.as_rows(), facts=told)
+
+
+def judge_of(judge: Judge, seed: int) -> JudgeStage:
+    return JudgeStage(seed, tuple(judge.error_types), judge.with_reference)
+
+
+def ask(work: Work, judge: Comparer, stage: ModelStage, record: Any, source: Path) -> dict[str, Any]:
+    """Ask the judge about the records of `source`, where a run before did not. Gives facts of what that took."""
+    tally = Tally()
+    task = Task(work, stage, record, judge.by, work.config.resources, JUDGE_MODEL)
+    ask_shards(task, plan_tasks(work.directory, source, None), tally)
+    return facts_of(work.directory / REPLIES, judge.by, tally)
+
+
+def asked_reasons(work: Work) -> dict[str, int]:
+    """Why rows have no verdict, with their number; those that have one under the empty reason."""
+    reasons: Counter[str] = Counter()
+    for path in shard_paths(work.directory / REPLIES):
+        reasons.update(pq.read_table(path, columns=["reason"])["reason"].to_pylist())
+    return dict(sorted(reasons.items()))
