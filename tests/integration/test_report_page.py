@@ -243,6 +243,21 @@ def test_the_page_fits_its_screen_for_any_number_of_arms(
         assert box and box["width"] <= SIZES[size][0]
 
 
+def test_without_answers_the_rest_of_the_page_lives(browser: Browser, tmp_path: Path) -> None:
+    """Models compared by log-probabilities alone, and no prompt to look at."""
+    directory = make_rich_report(tmp_path, 2, prompts=4, resamples=20, answered=False)
+    page = browser.new_page()
+    trouble: list[str] = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.goto((directory / "index.html").as_uri() + "#chart=Supervised:%20loss")
+    expect(page.locator("#curves path.strong").first).to_be_attached()
+    expect(page.locator("#rewards-plot circle")).to_have_count(2)
+    assert page.locator("#prompts").count() == 0
+    page.keyboard.press("/")
+    page.close()
+    assert trouble == []
+
+
 def test_efficiency_is_drawn_against_tokens_and_seconds(watched: Open, rich: Path) -> None:
     page = watched(rich)
     plot = page.locator("#efficiency-plot")

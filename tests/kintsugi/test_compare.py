@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphs import SMALL, graph
 from report_run import MODELS, make_report
 from rich_report import make_rich_report
 
+from eval.nodes import CompareConfig
 from eval.report.build import FILES
 
 
@@ -131,3 +133,28 @@ def test_help_teaches(kintsugi, tmp_path):
     stdout = " ".join(kintsugi(tmp_path, "compare", "--help")[0].split())
     for words in ("kintsugi compare recovery slow -o recovery-and-slow", "Nothing is run again", "Holm's correction"):
         assert words in stdout
+
+
+WHOLE = SMALL.replace(
+    "  report: {kind: compare, input: scores, floor: reference}",
+    """\
+  likely: {kind: likelihood, models: [reference, mended], rows: qa.test}
+  duels: {kind: versus, input: answers, by: pairrm, pairrm: {model: models/ranker}}
+  report: {kind: compare, input: [scores, likely], verdicts: duels, forgetting: likely, floor: reference}
+""",
+)
+
+
+def test_an_experiment_names_verdicts_and_what_was_left_out(tmp_path):
+    """Every member of a group is meant, in each role."""
+    report = graph(tmp_path, WHOLE).nodes["report"]
+    roles = [(edge.role, edge.node.partition("/")[0]) for edge in report.inputs]
+    assert roles.count(("input", "scores")) == roles.count(("input", "likely")) == 5
+    assert roles.count(("verdicts", "duels")) == 1
+    assert roles.count(("forgetting", "likely")) == 5
+    assert ("floor", "reference") in roles
+
+
+def test_fields_that_are_absent_are_no_part_of_the_key():
+    assert not {"verdicts", "forgetting"} & set(CompareConfig(kind="compare", input="scores").model_dump())
+    assert CompareConfig(kind="compare", input="scores", verdicts="v").model_dump()["verdicts"] == "v"

@@ -23,7 +23,14 @@ MASKS = ("response", "granular", "random")
 
 
 def make_rich_report(
-    root: Path, mended: int = 4, prompts: int = 24, samples: int = 1, taint: str = "", first: int = 0, **config: Any
+    root: Path,
+    mended: int = 4,
+    prompts: int = 24,
+    samples: int = 1,
+    taint: str = "",
+    first: int = 0,
+    answered: bool = True,
+    **config: Any,
 ) -> Path:
     """A corrupted model, a reference and `mended` more (-1: no reference); gives the report's directory.
 
@@ -48,6 +55,7 @@ def make_rich_report(
         kept = [ScoredRecord(f"k{n}", (ScoreRecord(f"k{n}", "passed", float(draw.random() < 0.8)),)) for n in range(12)]
         elsewhere = _put(store, "generations", f"k-{_key(node)}", "generate", {}, _asked(node, f"families{taint}"))
         sources.append(_scores(store, "forgetting", "families", node, elsewhere, kept))
+    sources = [source for source in sources if answered or not source.name.startswith("scores/")]
     sources.append(_verdicts(store, f"v{first}", nodes, prompts, samples, draw))
     directory = store / "tables" / f"t{first}"
     directory.mkdir(parents=True, exist_ok=True)

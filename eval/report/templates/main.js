@@ -1,14 +1,15 @@
 // Brings the page to life: the state comes from the address, and every change goes back into it.
 
 planes();
-if (document.getElementById("browser")) {
+{
   const state = readState(location.hash);
   const changed = (now) => history.replaceState(null, "", writeState(now));
   const curves = new Curves(document.getElementById("curves"), DATA.charts, state, changed);
-  const browser = new Browser(document.getElementById("browser"), state, changed);
+  const room = document.getElementById("browser");
+  const browser = room ? new Browser(room, state, changed) : { state, show() {} };
   const isState = () => location.hash.includes("=");
   const isChartOnly = ({ q, source, id, conditions, chart }) => chart && !q && !source && !id && !conditions.length;
-  const go = (to) => document.getElementById(isChartOnly(to) ? "training" : "prompts").scrollIntoView();
+  const go = (to) => document.getElementById(isChartOnly(to) || !room ? "training" : "prompts").scrollIntoView();
 
   // A link inside the page names the part of the state it is about; the rest stays as it is.
   window.addEventListener("hashchange", () => {
@@ -27,7 +28,7 @@ if (document.getElementById("browser")) {
     const typing = event.target.closest("input, select, textarea");
     if (event.key !== "/" || typing || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    document.getElementById("search").focus();
+    document.getElementById("search")?.focus();
   });
   if (isState()) go(state);
 }
