@@ -215,7 +215,7 @@ def error_panels(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """One panel for each error type that any arm shows, with the arms' counts; the most frequent type first."""
     totals = {name: sum(arm["errors_by_type"][name] for arm in arms) for name in arms[0]["errors_by_type"]}
     types = sorted((name for name, total in totals.items() if total), key=lambda name: (-totals[name], name))
-    before = next((arm for arm in arms if arm["kind"] == "corrupted"), None)
+    before = next((arm for arm in arms if arm["name"] == _only(arms, "corrupted")), None)
     return [
         {
             "type": name,

@@ -163,7 +163,7 @@ def build_results(
         differences=_compare(_pairs(arms), values, *drawn),
         pooled=_pooled(arms, values, ends),
         measures=measures(arms, values, {name: low for name, (low, _) in ends.items()}, *drawn),
-        wins=[found for found, _ in judged],
+        wins=[found for found, _ in judged if found["pairs"]],
         rewards=list(rewards),
         forgetting=forgetting(kept, *drawn),
         agreement=agreement(values, *drawn),

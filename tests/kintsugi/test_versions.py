@@ -23,11 +23,13 @@ from eval.injected import Trial, summary
 from eval.likelihood import LIKELIHOOD, texts_of
 from eval.likelihood import scored as likelihoods
 from eval.nodes import GenerateConfig, LikelihoodConfig
-from eval.report.arms import ArmInput
+from eval.report.arms import ArmInput, Kind, values_of_rows
 from eval.report.evidence import Evidence
+from eval.report.forgetting import Kept
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import build_results, to_json
+from eval.report.rewards import rewards
 from eval.report.sheet import to_csv
 from eval.scorers import SCORERS
 from eval.scorers.injections import injections
@@ -45,7 +47,16 @@ from pipeline.llm.asked import AskedRecord
 from pipeline.llm.forms import schema_of
 from pipeline.llm.prompts import messages
 from pipeline.model_files import model_files
-from pipeline.records import CorruptionRecord, FunctionTest, GenerationRecord, PreferenceRecord, QARecord, ScoredRecord
+from pipeline.records import (
+    CorruptionRecord,
+    FunctionTest,
+    GenerationRecord,
+    PreferenceRecord,
+    QARecord,
+    ScoredRecord,
+    ScoreRecord,
+    VerdictRecord,
+)
 from pipeline.sources.builtin import build
 from pipeline.sources.exports import to_own
 from pipeline.sources.nodes import split_by_prompt
@@ -78,7 +89,7 @@ PINS = {
     "score": (5, "a8e8ce6136e058075759"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
-    "compare": (5, "d5b245c69feb91f88d04"),
+    "compare": (6, "a1b0c2388d53e9148af6"),
 }
 
 BY_MODEL_PINS = {
@@ -271,26 +282,49 @@ def versus_output() -> Any:
 
 
 def compare_output() -> Any:
-    metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
-    scores = [
-        replace(record, scores=tuple(score for score in record.scores if score.metric in metrics))
-        for record in scored()
-    ]
-    arms = [
-        ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, scores)
-        for name, kind in (("reference", "reference"), ("corrupted", "corrupted"), ("again", "control"))
-    ]
-    results = build_results(arms, experiment="pinned", floor="corrupted", ceiling="reference", resamples=100)
+    kinds: dict[str, Kind] = {"reference": "reference", "corrupted": "corrupted", "again": "control"}
+    rows = compared_scores()
+    arms = [ArmInput(name, name, name, kind, None, None, 0, 1e-3, 2.0, 100, rows) for name, kind in kinds.items()]
+    results = build_results(
+        arms,
+        experiment="pinned",
+        floor="corrupted",
+        ceiling="reference",
+        resamples=100,
+        verdicts={"judge": [VerdictRecord(row.id, 0, "again", "corrupted", n % 3 / 2) for n, row in enumerate(rows)]},
+        kept=[Kept(name, "text", None if name == "corrupted" else "corrupted", values_of_rows(rows)) for name in kinds],
+        rewards=rewards([evidence("again", "preference")]),
+    )
     shown = [to_json(results), to_csv(results), to_markdown(results)]
-    return [*shown, to_html(results, [evidence(arm.name) for arm in arms], prompts=5)]
+    page = to_html(results, [evidence(name, "preference" if name == "again" else "sft") for name in kinds], prompts=5)
+    return [*shown, page]
 
 
-def evidence(name: str) -> Evidence:
+def compared_scores() -> list[ScoredRecord]:
+    """Some scores of the first answers, and log-probabilities."""
+    metrics = {"compiles", "passed", *(f"errors/{name}" for name in BEHAVIOURAL)}
+    return [
+        replace(
+            record,
+            scores=(
+                *(score for score in record.scores if score.metric in metrics),
+                ScoreRecord(record.id, "logp/response", -2.5 - number),
+                ScoreRecord(record.id, "tokens/response", 3.0 + number),
+                ScoreRecord(record.id, "judge/correct", float(number % 2)),
+            ),
+        )
+        for number, record in enumerate(scored())
+    ]
+
+
+def evidence(name: str, kind: str) -> Evidence:
     """What the page shows of an arm, under manifests that are the same on every machine."""
-    made = Manifest("sft", 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
+    made = Manifest(kind, 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
     answers = {(record.id, 0): answer(record) for record in broken()[:10]}
-    scores = {(record.id, record.sample): record for record in scored()}
-    return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
+    scores = {(record.id, record.sample): record for record in compared_scores()}
+    figures = {"eval/kl/chosen": 0.25, "eval/kl/rejected": 0.5, "eval/rewards/margins": 1.0}
+    metrics = [{"step": 1, "loss": 0.5, **figures}, {"step": 2, "loss": 0.25}]
+    return Evidence(name, made, made, made, answers, scores, metrics)
 
 
 SAID: dict[str, dict[str, Any]] = {
