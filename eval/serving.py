@@ -94,6 +94,8 @@ class Batch:
 
 def serve(works: Sequence[Work], service: Service) -> None:
     """Serve every work's rows with its model and commit each as soon as it is whole."""
+    for work in works:
+        _refuse_uneven(work)
     batches = {work.name: batches_of(work, service) for work in works}
     left = list(works)
     for alike in _by_architecture(works):
@@ -102,6 +104,18 @@ def serve(works: Sequence[Work], service: Service) -> None:
             left = _commit_whole(left, batches)
     left = _commit_whole(left, batches)
     assert not left, f"shards of {left[0].name} are missing"
+
+
+def _refuse_uneven(work: Work) -> None:
+    """Raise a config error where a model's attention heads cannot be dealt out evenly to the GPUs of an engine."""
+    gpus, file = work.config.resources.gpus, locate(work.source("models").root).weights / "config.json"
+    if gpus <= 1 or not file.exists():
+        return
+    heads = json.loads(file.read_text(encoding="utf-8")).get("num_attention_heads")
+    if heads and heads % gpus:
+        what = f"the model's {heads} attention heads cannot be divided evenly among {gpus:g} GPUs."
+        fitting = [str(count) for count in range(1, min(heads, 16) + 1) if heads % count == 0]
+        raise UserError("config", what, f"node {work.name}, resources.gpus", f"Take one of {', '.join(fitting)}.")
 
 
 def batches_of(work: Work, service: Service) -> list[Batch]:

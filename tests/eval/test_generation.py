@@ -17,6 +17,7 @@ from eval.likelihood import LIKELIHOOD, measure, scored, scored_row, texts_of
 from eval.nodes import Generate, GenerateConfig, Likelihood, LikelihoodConfig
 from eval.serving import Usage, batches_of, usage_of
 from pipeline.contract import Source, Work
+from pipeline.failures import UserError
 from pipeline.llm.vllm import Completion, Sampling
 from pipeline.records import ChoiceRecord, CorruptionRecord, PreferenceRecord, QARecord, Reject
 from pipeline.shards import write_shards
@@ -257,6 +258,17 @@ def test_batches_cover_the_rows_and_no_engine_call_is_much_larger_than_another(
     assert covered == list(range(19))
     assert {batch.size for batch in batches} == {size}
     assert len({batch.output for batch in batches}) == len(batches)
+
+
+def test_heads_that_cannot_be_divided_among_gpus_are_told_before_anything_starts(tmp_path: Path) -> None:
+    made = work(tmp_path, config(resources={"gpus": 2}), 3)
+    write_json(tmp_path / "m" / "config.json", {"num_attention_heads": 9})
+    with pytest.raises(UserError) as caught:
+        Generate().make([made])
+    assert (caught.value.what, caught.value.hint) == (
+        "the model's 9 attention heads cannot be divided evenly among 2 GPUs.",
+        "Take one of 1, 3, 9.",
+    )
 
 
 def test_usage_adds_up_over_batches_and_passes_over_notes_that_are_gone(tmp_path: Path) -> None:
