@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.errors.compiling import compile_failure, described
 from pipeline.errors.shapes import is_json
+from pipeline.failures import UserError
 from pipeline.records import FunctionTest
 from pipeline.sandbox import values
 from pipeline.sandbox.run import Limits, execute
@@ -76,7 +77,7 @@ Note = tuple[int, list[Piece]]
 """Which assert was met, and what its pieces were."""
 
 
-def tests_of(checks: Checks, function: str, reference: str) -> tuple[FunctionTest, ...]:
+def as_tests(checks: Checks, function: str, reference: str) -> tuple[FunctionTest, ...]:
     """The asserts as tests of `function`, each once; one test that says why where some cannot be told.
 
     `reference` is a whole program with a right solution. Raises an environment error where it has to be run and code
@@ -91,6 +92,8 @@ def tests_of(checks: Checks, function: str, reference: str) -> tuple[FunctionTes
             notes = list(_recorded(checks, body, function, reference))
         found = [_test(opener, rewriter.sites[site], pieces, function) for site, pieces in notes]
         return tuple(dict.fromkeys(found))
+    except UserError:  # it is a ValueError, too
+        raise
     except (Cannot, SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         return (values.unscored(function, f"the checks cannot be told as calls: {error}"),)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.records import FunctionTest, QARecord, Row
 from pipeline.sandbox import values
-from pipeline.sources.asserts import Checks, tests_of
+from pipeline.sources.asserts import Checks, as_tests
 from pipeline.sources.values import BadRow, string, text, typed
 
 HUMANEVAL, MBPP = "humaneval", "mbpp"
@@ -61,7 +61,7 @@ def _checked(checks: str, function: str, code: str) -> tuple[FunctionTest, ...]:
     if len(found) != 1:
         return (values.unscored(function, "the checks hold no function check(candidate)"),)
     before = [node for node in body if node is not found[0]]
-    return tests_of(Checks(found[0].args.args[0].arg, found[0].body, before), function, code)
+    return as_tests(Checks(found[0].args.args[0].arg, found[0].body, before), function, code)
 
 
 def _listed(asserts: str, before: str, code: str) -> tuple[FunctionTest, ...]:
@@ -72,7 +72,7 @@ def _listed(asserts: str, before: str, code: str) -> tuple[FunctionTest, ...]:
     known = [name for name, _ in named.most_common() if name in defined]
     if not known:
         return (values.unscored("", "the asserts name no function of the reference solution"),)
-    return tests_of(Checks(known[0], statements, _parsed(before, "test_setup_code")), known[0], code)
+    return as_tests(Checks(known[0], statements, _parsed(before, "test_setup_code")), known[0], code)
 
 
 def _parsed(program: str, field: str) -> Sequence[ast.stmt]:
