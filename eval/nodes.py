@@ -56,7 +56,7 @@ class ScoreConfig(NodeConfig):
 
     kind: Literal["score"]
     input: str = Field(description="The generations to score; a name of several nodes means all of them.")
-    scorers: list[str] = Field(min_length=1, description="`execution` runs the tests, `errors` recognises error types.")
+    scorers: list[str] = Field(min_length=1, description="`execution` runs the tests, `errors` recognises error types, `distance` compares with the good answer.")
     resources: Resources = Resources()
 
 

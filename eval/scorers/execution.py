@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.errors.answers import program_of
 from pipeline.errors.base import Execute
 from pipeline.errors.compiling import compile_failure, described
+from pipeline.errors.completions import program_for
 from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox import run, values
 from pipeline.sandbox.run import Execution, Outcome
@@ -17,7 +17,7 @@ SHOWN = 100
 
 def score_execution(record: GenerationRecord, *, execute: Execute = run.execute) -> list[ScoreRecord]:
     """`compiles` and `passed`, each 1 or 0; `passed` is None where the record has no tests."""
-    program = program_of(record.response)
+    program = program_for(record.prompt, record.response, record.source)
     problem = compile_error(program) if program else "the answer has no Python code block"
     compiles = ScoreRecord(record.id, "compiles", float(not problem), problem or "the code compiles")
     return [compiles, _passed(record, program, problem, execute)]
