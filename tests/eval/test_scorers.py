@@ -212,7 +212,7 @@ DISTANCES = [
     ("prose", "words", None, 4 / 5),
     (GOOD, "", None, None),
 ]
-"""Of "ab" and its line break one of three characters, of its block one of sixteen; p, +w, o for r, d for s ... is four."""
+"""Of "ab" and its line break one of three characters differs, of its block one of sixteen; from prose to words it takes four edits."""
 
 
 @pytest.mark.parametrize("answer, reference, of_code, of_text", DISTANCES)
