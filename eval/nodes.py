@@ -56,7 +56,11 @@ class ScoreConfig(NodeConfig):
 
     kind: Literal["score"]
     input: str = Field(description="The generations to score; a name of several nodes means all of them.")
-    scorers: list[str] = Field(min_length=1, description="`execution` runs the tests, `errors` recognises error types, `distance` compares with the good answer.")
+    scorers: list[str] = Field(
+        min_length=1,
+        description="`execution` runs the tests, `errors` recognises error types, `distance` measures how far an "
+        "answer is from the good one.",
+    )
     resources: Resources = Resources()
 
 

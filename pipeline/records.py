@@ -61,8 +61,8 @@ class FunctionTest:
     """One call and what must come of it: a JSON value, or an exception of the named class.
 
     `function` is a name, or a Python expression that gives what is called: it is evaluated beside the answer, in the
-    sandbox. `arguments` is a JSON list and `expected` a JSON value or one of the forms of `pipeline.sandbox.values`, both as
-    text; `raises` is empty when a value is expected.
+    sandbox. `arguments` is a JSON list and `expected` a JSON value or one of the forms of `pipeline.sandbox.values`,
+    both as text; `raises` is empty when a value is expected.
     """
 
     function: str

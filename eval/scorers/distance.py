@@ -10,8 +10,9 @@ from pipeline.records import GenerationRecord, ScoreRecord
 
 
 def score_distance(record: GenerationRecord) -> list[ScoreRecord]:
-    """`distance/code` and `distance/text`: 0 the same, 1 nothing in common; None where there is no good answer, or none with
-    code. An answer without code is as far as can be from one that has some.
+    """`distance/code` and `distance/text`: 0 the same, 1 nothing in common.
+
+    None where there is no good answer, or none with code. An answer without code is all of the way from one with code.
     """
     if not record.reference:
         why = "unscored: there is no good answer to compare with"

@@ -1,9 +1,9 @@
 """What to run for an answer to a prompt that is the beginning of a program, as HumanEval's are.
 
-Models answer in two ways. Asked in words they write the whole function into a fenced block, often without the imports and
-helpers that the prompt begins with; so the prompt stays in front, and the block's function takes the place of its own. A
-model that only continues text writes what comes after the prompt, and then goes on to other things; it is cut where its
-function ends, as the stop sequences of Chen et al. 2021 (arXiv 2107.03374, section 2.1) do.
+Models answer in two ways. Asked in words they write the whole function into a fenced block, often without the imports
+and helpers that the prompt begins with; so the prompt stays in front, and the block's function takes the place of its
+own. A model that only continues text writes what comes after the prompt, and then goes on to other things; it is cut
+where its function ends, as the stop sequences of Chen et al. 2021 (arXiv 2107.03374, section 2.1) do.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ INDENT = "    "
 def program_for(prompt: str, answer: str, source: str) -> str:
     """What to run for an answer: to a prompt of a source in `COMPLETED` its completion, else its Python alone.
 
-    Of several ways to read it the first that compiles, else the first for the error that it gives; empty where the answer
-    is empty, or holds no Python and is no continuation.
+    Of several ways to read it the first that compiles, else the first, for the error that it gives. Empty where there
+    is nothing to run.
     """
     if source not in COMPLETED:
         return program_of(answer)

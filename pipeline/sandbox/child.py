@@ -173,7 +173,7 @@ def _reporter(channel: int) -> Report:
     return report
 
 
-def _run(code: str, calls: list[dict[str, str]], report: Report) -> None:
+def _run(code: str, calls: list[dict[str, Any]], report: Report) -> None:
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
     try:

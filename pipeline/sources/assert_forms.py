@@ -54,11 +54,13 @@ class Site:
 class Opener:
     """Takes apart what is asserted about `candidate`, which the answer calls `function`.
 
-    `inside` are the names that the checks give values to, `of_answer` those that the answer's program has, and `imported`
-    the modules and members that either of them imports.
+    `inside` are the names that the checks give values to, `of_answer` those that the answer's program has, and
+    `imported` the modules and members that either of them imports.
     """
 
-    def __init__(self, candidate: str, function: str, reference: Sequence[ast.stmt], checks: Sequence[ast.stmt]) -> None:
+    def __init__(
+        self, candidate: str, function: str, reference: Sequence[ast.stmt], checks: Sequence[ast.stmt]
+    ) -> None:
         self.candidate = candidate
         self.imported = _imports([*reference, *checks])
         self.of_answer = _stored(reference) | {function}
@@ -95,7 +97,7 @@ class Opener:
         return self.opened(call, pieces)
 
     def _within(self, node: ast.expr, pieces: list[ast.expr]) -> ast.expr:
-        fields = {}
+        fields: dict[str, Any] = {}
         for name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
                 fields[name] = self.opened(value, pieces)

@@ -5,8 +5,8 @@
 
 The checks are run in the sandbox with the reference solution in the answer's place, and note at each assert what the
 parts that do not call the candidate are: here six times x, x + 1 and str(x). What is left of the asserted side is the
-call to make: `f(2, 3)`, which is expected to give `"2"`. So loops, helpers and numbers drawn at random become calls. Where
-one assert cannot be told like this, none is: an answer could pass the others and fail all of them together.
+call to make: `f(2, 3)`, which is expected to give `"2"`. So loops, helpers and numbers drawn at random become calls.
+Where one assert cannot be told like this, none is: an answer could pass the others and fail all of them together.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class _Rewriter:
             return [self._compound(statement)]
         if isinstance(statement, ast.Assign) and self.opener.involves(statement.value):
             return self._result(statement)
-        stored = {part.id for part in ast.walk(statement) if isinstance(part, ast.Name) and _is_stored(part)}
+        stored = _stored([statement])
         if self.opener.involves(statement) and not (isinstance(statement, ast.Assign) and stored):
             raise Cannot(f"{_shown(statement)}: the function is used outside an assert")
         for name in stored:
@@ -146,7 +146,7 @@ class _Rewriter:
         heads = [node for node in ast.iter_child_nodes(statement) if node not in inner]
         if self.opener.involves(*heads):
             raise Cannot(f"{_shown(statement)}: the function is used outside an assert")
-        stored = {part.id for node in inner for part in ast.walk(node) if isinstance(part, ast.Name) and _is_stored(part)}
+        stored = _stored(inner)
         for name in stored & self.opener.results.keys():
             self.opener.results[name] = None
         made = {name: self.rewritten(body) for name, body in bodies.items()}
@@ -219,8 +219,10 @@ def _test(opener: Opener, site: Site, pieces: Sequence[Piece], function: str) ->
     return FunctionTest.of(called, *given, expected=site.expected([piece.value for piece in pieces[count:]]))
 
 
-def _is_stored(name: ast.Name) -> bool:
-    return not isinstance(name.ctx, ast.Load)
+def _stored(nodes: Sequence[ast.AST]) -> set[str]:
+    """The names that are given a value in them, or deleted."""
+    names = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name))
+    return {name.id for name in names if not isinstance(name.ctx, ast.Load)}
 
 
 def _shown(node: ast.AST) -> str:

@@ -52,7 +52,7 @@ TYPO = 0.88
 class Format(NamedTuple):
     """A row is of this format if it has every field of one of `required`; `convert(row, id)` makes its record.
 
-    One that is not `guessed` fits nearly every row, so it is used only where it is named. `id` is the field of rows' ids.
+    One that is not `guessed` fits nearly every row, so it is used only where it is named. `id` is the field of ids.
     """
 
     required: tuple[Fields, ...]
@@ -78,7 +78,7 @@ def record_id(row: Row, fallback: str, field: str = "id") -> str:
 
 
 def asked(row: Row, name: str) -> str:
-    """The format that a row is read by where `name` was asked for: benchmarks keep their tests when they are prompts."""
+    """The format that a row is read by where `name` was asked for: as prompts, too, benchmarks keep their tests."""
     known = recognise(row)
     return known if name == "prompts" and known in BENCHMARKS else name
 

@@ -1,8 +1,8 @@
 """Rows of HumanEval's and MBPP's shapes: a prompt, a reference solution, and asserts that become tests.
 
 HumanEval (Chen et al. 2021, arXiv 2107.03374) asks to complete a function from its signature and docstring; a
-`check(candidate)` is full of asserts. MBPP (Austin et al. 2021, arXiv 2108.07732) asks in words, with three asserts. Rows
-whose asserts cannot be told as calls have one test that says why, and answers to them stay unscored.
+`check(candidate)` is full of asserts. MBPP (Austin et al. 2021, arXiv 2108.07732) asks in words, with three asserts.
+Rows whose asserts cannot be told as calls have one test that says why, and answers to them stay unscored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HUMANEVAL, MBPP = "humaneval", "mbpp"
 COMPLETED = frozenset({HUMANEVAL})
 """Sources whose prompts are the beginning of a program: an answer may go on where the prompt ends."""
 ASKED = "\nYour code should pass these tests:\n\n"
-"""Between an MBPP question and its asserts, which the function's name and form are told by (Austin et al., section 2)."""
+"""Between an MBPP question and its asserts, which tell the function's name and form (Austin et al., section 2)."""
 
 
 def from_humaneval(row: Row, id: str) -> QARecord:

@@ -24,6 +24,8 @@ SHARDS = 32
 and what a task holds in memory does not grow with the data."""
 SHARD_CHARACTERS = 2**25
 """Rows of great length come in smaller shards."""
+PROMPTS = "benchmarks with their tests"
+"""How rows are read as prompts: part of the keys of those sources alone, so that all others keep theirs."""
 GLAIVE = "hf:glaiveai/glaive-code-assistant"
 GLAIVE_ROWS = 15_000
 """How many of Glaive's rows are drawn where `rows` says nothing: as many as the seed used."""
@@ -152,7 +154,8 @@ class Source(NodeKind):
             if name not in FIELDS:
                 raise UserError("config", f"no format has a field '{name}'.", "fields", nearest(name, list(FIELDS)))
         evaluation = {f"decontaminate {name}": fingerprint(name) for name in config.decontaminate}
-        return {"file": find(config.origin, **config.hub()).fingerprint(), **evaluation}
+        read_as = {"prompts": PROMPTS} if config.format == "prompts" else {}
+        return {"file": find(config.origin, **config.hub()).fingerprint(), **evaluation, **read_as}
 
     def make(self, works: Sequence[Work]) -> None:
         for work in works:

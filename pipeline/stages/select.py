@@ -1,4 +1,4 @@
-"""Chooses rows by where they are from: task families of the built-in corpus, or what a file's rows say of themselves."""
+"""Chooses rows by where they are from: task families of the built-in corpus, or what rows of a file say."""
 
 from __future__ import annotations
 

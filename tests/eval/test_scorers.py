@@ -212,7 +212,7 @@ DISTANCES = [
     ("prose", "words", None, 4 / 5),
     (GOOD, "", None, None),
 ]
-"""Of "ab" and its line break one of three characters differs, of its block one of sixteen; from prose to words it takes four edits."""
+"""Of "ab" and its line break one of three characters differs, of its block one of sixteen."""
 
 
 @pytest.mark.parametrize("answer, reference, of_code, of_text", DISTANCES)
@@ -281,13 +281,17 @@ def test_forms_of_what_is_expected(expected, value, meets):
     assert passed(execute(f"def f():\n    return {value}\n", [test]), [test]) is meets
 
 
-@pytest.mark.parametrize("said", ['{"$set": [[1]]}', '{"$dict": [1]}', '{"$complex": ["1", 2]}', '{"$other": []}', "{}", "["])
+@pytest.mark.parametrize(
+    "said", ['{"$set": [[1]]}', '{"$dict": [1]}', '{"$complex": ["1", 2]}', '{"$other": []}', "{}", "["]
+)
 def test_what_the_sandbox_would_not_write_is_not_equal(said):
     assert not met(said, FunctionTest.of("f", expected={"$equals": [1]}))
 
 
 def test_what_python_calls_equal_is_explained_as_python():
-    test = FunctionTest.of("lambda given_0: tuple(halve(given_0))", 4, expected={"$equals": {"$tuple": [{"$set": [2]}]}})
+    test = FunctionTest.of(
+        "lambda given_0: tuple(halve(given_0))", 4, expected={"$equals": {"$tuple": [{"$set": [2]}]}}
+    )
     program = code("def halve(n):\n    return [n, {3, 1}]")
     explanation = scores_of(score_execution(record(program, tests=(test,))))["passed"][1]
     assert explanation == "(lambda given_0: tuple(halve(given_0)))(4) returned (4, {1, 3}), expected ({2},)"

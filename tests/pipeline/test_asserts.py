@@ -43,22 +43,30 @@ def call(*arguments: Any, expected: Any, called: str = "rotate") -> FunctionTest
 SAID = [
     ("assert candidate([1, 2], 1) == [2, 1]", call([1, 2], 1, expected={"$equals": [2, 1]})),
     ("assert 'ba' == candidate('ab'), candidate('')", call("ab", expected="ba")),
-    ("assert candidate('ab', by=1) == None", call("ab", 1, called="lambda given_0, given_1: rotate(given_0, by=given_1)", expected=None)),
+    ("assert candidate('ab', by=1) == None",
+     call("ab", 1, called="lambda given_0, given_1: rotate(given_0, by=given_1)", expected=None)),
     ("assert candidate([1]) is True", call([1], expected=True)),
-    ("assert candidate((1, 2)) == (2, 1)", call(called="lambda: rotate((1, 2))", expected={"$equals": {"$tuple": [2, 1]}})),
+    ("assert candidate((1, 2)) == (2, 1)",
+     call(called="lambda: rotate((1, 2))", expected={"$equals": {"$tuple": [2, 1]}})),
     ("assert candidate([3 * 19]) == {1: 2}", call([57], expected={"$equals": {"$dict": [[1, 2]]}})),
     ("assert not candidate([])", call([], called="lambda given_0: bool(rotate(given_0))", expected=False)),
     ("assert abs(candidate([1.0]) - 2 / 4) < 1e-6", call([1.0], expected={"$near": 0.5, "$below": 1e-6})),
     ("assert 0.1 >= abs(2 - candidate([1]))", call([1], expected={"$near": 2, "$within": 0.1, "$relative": 0})),
-    ("import math\nassert math.isclose(candidate([1]), 4, rel_tol=0.001)", call([1], expected={"$near": 4, "$within": 0, "$relative": 0.001})),
-    ("assert set(candidate([1, 2])) == {2, 1}", call([1, 2], called="lambda given_0: set(rotate(given_0))", expected={"$equals": {"$set": [1, 2]}})),
-    ("assert candidate([1, 2])[0] == 2", call([1, 2], 0, called="lambda given_0, given_1: rotate(given_0)[given_1]", expected={"$equals": 2})),
-    ("assert candidate('abc')[1:] == 'ca'", call("abc", 1, called="lambda given_0, given_1: rotate(given_0)[given_1:]", expected="ca")),
+    ("import math\nassert math.isclose(candidate([1]), 4, rel_tol=0.001)",
+     call([1], expected={"$near": 4, "$within": 0, "$relative": 0.001})),
+    ("assert set(candidate([1, 2])) == {2, 1}",
+     call([1, 2], called="lambda given_0: set(rotate(given_0))", expected={"$equals": {"$set": [1, 2]}})),
+    ("assert candidate([1, 2])[0] == 2",
+     call([1, 2], 0, called="lambda given_0, given_1: rotate(given_0)[given_1]", expected={"$equals": 2})),
+    ("assert candidate('abc')[1:] == 'ca'",
+     call("abc", 1, called="lambda given_0, given_1: rotate(given_0)[given_1:]", expected="ca")),
     ("assert candidate([Point(1)]) == []", call(called="lambda: rotate([Point(1)])", expected={"$equals": []})),
     ("import datetime\nassert candidate([datetime.date(2, 1, 1)]) == 'x'",
      call(called="lambda: rotate([__import__('importlib').import_module('datetime').date(2, 1, 1)])", expected="x")),
-    ("assert candidate(candidate('abc')) == 'cab'", call("abc", called="lambda given_0: rotate(rotate(given_0))", expected="cab")),
-    ("assert '-'.join(candidate('ab')) == 'b-a'", call("ab", "-", called="lambda given_0, given_1: given_1.join(rotate(given_0))", expected="b-a")),
+    ("assert candidate(candidate('abc')) == 'cab'",
+     call("abc", called="lambda given_0: rotate(rotate(given_0))", expected="cab")),
+    ("assert '-'.join(candidate('ab')) == 'b-a'",
+     call("ab", "-", called="lambda given_0, given_1: given_1.join(rotate(given_0))", expected="b-a")),
 ]  # fmt: skip
 
 
@@ -98,7 +106,8 @@ xs.append(3)
 assert math.fabs(poly(xs, root)) < 100
 """
     reference = REFERENCE.replace("return items[by:] + items[:by]", "return items[by]")
-    made = call([1, 2, 3], [1, 2], 0, called="lambda given_0, given_1, given_2: poly(given_0, rotate(given_1, given_2))", expected={"$near": 0, "$below": 100})  # fmt: skip
+    called = "lambda given_0, given_1, given_2: poly(given_0, rotate(given_1, given_2))"
+    made = call([1, 2, 3], [1, 2], 0, called=called, expected={"$near": 0, "$below": 100})
     assert told(body, reference) == (made,)
     seen = execute(reference, [made])
     assert passed(seen, [made]) and seen.outcomes[0].value == "6"
@@ -139,7 +148,9 @@ def test_plain_asserts_need_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
         told("assert candidate('a' + 'b') == 'ba'")
 
 
-@pytest.mark.parametrize("program", ["assert candidate('ab') == 'ba'", "x = ['a', 'b']\nassert candidate(x) == ['b', 'a']"])
+@pytest.mark.parametrize(
+    "program", ["assert candidate('ab') == 'ba'", "x = ['a', 'b']\nassert candidate(x) == ['b', 'a']"]
+)
 def test_reading_and_running_say_the_same(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read = told(program)
     monkeypatch.setattr(asserts, "_read", lambda *_: None)
@@ -185,21 +196,21 @@ def official(program: str, row: QARecord) -> bool:
     return passed(execute(whole, [test], run.Limits(cpu_seconds=3)), [test])
 
 
+CHANGES = ("tuple", "list", "float", "bool", "str", "(lambda x: x + 1e-7)", "(lambda x: x + 1e-5)")
+
+
 def broken(row: QARecord) -> list[str]:
     """Programs that are wrong in small ways, or in the type of what they give."""
     name = humaneval_rows()[row.id]["entry_point"]
     code = program_of(row.response)
     turned = [f"{code}\nkintsugi_right = {name}\ndef {name}(*given):\n    return {how}(kintsugi_right(*given))\n"
-              for how in ("tuple", "list", "float", "bool", "str", "(lambda x: x + 1e-7)", "(lambda x: x + 1e-5)")]  # fmt: skip
+              for how in CHANGES]  # fmt: skip
     edits = [
         found
         for kind in ("off-by-one-errors", "improper-handling-of-edge-cases", "omitting-necessary-imports")
         for found in ERROR_TYPES[kind].propose(row.response, row.prompt)[:4]
     ]
     return [*turned, *(program_of(spans.apply(found, row.response)) for found in edits)]
-
-
-KNOWN: set[str] = set()
 
 
 @needs_humaneval

@@ -21,6 +21,7 @@ from pipeline.sandbox.run import Execution, execute, passed, same_outcome
 TRIED = 6
 """Sites of one type tried on one row."""
 
+
 @dataclass(frozen=True)
 class Broken:
     """A row with one confirmed error in it, and the tests that confirm it."""

@@ -47,7 +47,9 @@ def test_rows_of_these_sources_are_kept_and_all_others_named(
 ) -> None:
     manifest, kept, rejected = select(tmp_path, **config)
     assert {record.source for record in kept} == {f"builtin/{name}" for name in expected}
-    assert manifest.rows == {"in": 200, "out": len(kept), "rejected": len(rejected)} and len(kept) + len(rejected) == 200
+    assert (
+        manifest.rows == {"in": 200, "out": len(kept), "rejected": len(rejected)} and len(kept) + len(rejected) == 200
+    )
     assert manifest.facts["sources"] == {f"builtin/{name}": COUNTS[name] for name in expected}
     assert all(row["reason"] == "not-selected" and row["detail"].startswith("it is from 'builtin/") for row in rejected)
 
@@ -63,7 +65,9 @@ def test_the_two_sides_of_a_choice_are_all_rows_in_order(tmp_path: Path) -> None
 
 
 def test_what_fits_no_row_is_misspelt(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none of 200 rows is from 'builtin/window'.*Did you mean 'builtin/windows'") as seen:
+    with pytest.raises(
+        UserError, match=r"none of 200 rows is from 'builtin/window'.*Did you mean 'builtin/windows'"
+    ) as seen:
         select(tmp_path, without=["builtin/window"])
     assert seen.value.kind == "data"
 

@@ -56,7 +56,9 @@ def test_a_humaneval_row(tmp_path: Path) -> None:
     assert program_of(record.response) == 'def f(n):\n    """Half."""\n    return n // 2\n'
     expected = ((4, 2), (1, 0), (3, 1))
     assert record.tests == tuple(FunctionTest.of("f", n, expected={"$equals": value}) for n, value in expected)
-    assert passed(execute(program_for(record.prompt, "    return int(n / 2)", record.source), record.tests), record.tests)
+    assert passed(
+        execute(program_for(record.prompt, "    return int(n / 2)", record.source), record.tests), record.tests
+    )
 
 
 def test_an_mbpp_row_in_either_shape(tmp_path: Path) -> None:
@@ -87,7 +89,8 @@ def test_as_prompts_they_keep_their_tests(tmp_path: Path) -> None:
     [
         (MBPP, {"test_list": ["assert next_to([1]) != [2]"]}, "assert next_to([1]) != [2]: it compares in a way"),
         (MBPP, {"test_list": ["assert other([1]) == 1"]}, "the asserts name no function of the reference solution"),
-        (MBPP, {"code": "def next_to(items):\n    return 1 / 0", "test_list": ["x = next_to([])\nassert x == 1"]}, "ZeroDivisionError"),
+        (MBPP, {"code": "def next_to(items):\n    return 1 / 0", "test_list": ["x = next_to([])", "assert x == 1"]},
+         "ZeroDivisionError"),
         (HUMANEVAL, {"test": "def verify(candidate):\n    assert candidate(4) == 2\n"}, "no function check(candidate)"),
     ],
 )  # fmt: skip
