@@ -14,6 +14,7 @@ from kintsugi.references import Dataset
 from kintsugi.visible import shown
 from pipeline.contract import DATA
 from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, Reject, ScoredRecord
+from pipeline.sandbox import values
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
 
@@ -85,8 +86,7 @@ def lines_of(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
         yield from _part("prompt", shown(row.prompt))
         yield from _part("response", shown(row.response))
         yield from (
-            shown(f"test      {test.function}{test.arguments} -> {test.raises or test.expected}", "dim")
-            for test in row.tests
+            shown(f"test      {test.function}{test.arguments} -> {values.shown(test)}", "dim") for test in row.tests
         )
     else:
         yield from _answered(row)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from source_node import make_source
 
 from pipeline.errors.answers import program_of
 from pipeline.errors.completions import program_for
+from pipeline.nodes import Source, SourceConfig
 from pipeline.records import FunctionTest, QARecord, Reject
 from pipeline.sandbox import values
 from pipeline.sandbox.run import execute, passed
+from pipeline.sources.exports import to_own
 from pipeline.sources.files import read
 from pipeline.stages.embed import judged_on
 
@@ -40,6 +43,8 @@ SANITIZED = {
     "test_imports": ["import math"],
     "test_list": ["assert math.isclose(volume(10), 4188.790204786391, rel_tol=0.001)"],
 }
+
+FORMATS = ("prompts", "humaneval")
 
 
 def rows(folder: Path, *given: dict[str, Any], **options: Any) -> list[QARecord]:
@@ -122,3 +127,25 @@ def test_rows_that_cannot_be_used_are_rejected(
 ) -> None:
     [_, found] = rows(tmp_path, row, {**row, "task_id": "other", **changed})
     assert isinstance(found, Reject) and found.reason == reason
+
+
+def test_a_source_of_them_says_what_ran_the_reference_solutions(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(HUMANEVAL) + "\n", encoding="utf-8")
+    assert make_source(tmp_path, path).manifest.facts["sandbox"]
+    path.write_text(json.dumps(MBPP) + "\n", encoding="utf-8")
+    assert "sandbox" not in make_source(tmp_path, path).manifest.facts
+
+
+def test_they_can_be_written_and_read_again(tmp_path: Path) -> None:
+    """In our own format, with every form of test."""
+    known = rows(tmp_path, HUMANEVAL) + rows(tmp_path, MBPP, SANITIZED)
+    assert rows(tmp_path, *map(to_own, known)) == known
+
+
+def test_as_prompts_a_source_has_another_key_than_before_they_kept_tests(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(HUMANEVAL) + "\n", encoding="utf-8")
+    known = [SourceConfig.model_validate({"kind": "source", "from": str(path), "format": name}) for name in FORMATS]
+    as_prompts, as_benchmark = (Source().outside(config, frozenset()) for config in known)
+    assert as_prompts.keys() - as_benchmark.keys() == {"prompts"}
