@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run test test-fast test-all check bench-pipeline bench-sandbox bench-training format docs setup browser clean help
+.PHONY: run test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,6 +36,9 @@ bench-sandbox: $(READY) ## short programs a second and core in the sandbox, to b
 
 bench-training: $(READY) ## preference training against plain PyTorch and TRL, to benchmarks/out/training.json
 	$(BIN)/python -m benchmarks.training $(BENCH)
+
+bench-eval: $(READY) ## answers and verdicts a second against transformers and the bare engine, to benchmarks/out/eval.json
+	$(BIN)/python -m benchmarks.eval $(BENCH)
 
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

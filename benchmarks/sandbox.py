@@ -81,7 +81,7 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _usable(mechanism: Mechanism) -> bool:
+def usable(mechanism: Mechanism) -> bool:
     try:
         with launch.only(mechanism):
             _execute(0)
@@ -98,7 +98,7 @@ def main() -> None:
     results = [
         measure(mechanism, max(1, options.executions // (10 if mechanism == BUBBLEWRAP else 1)), options.workers)
         for mechanism in (NAMESPACES, BUBBLEWRAP)
-        if _usable(mechanism)
+        if usable(mechanism)
     ]
     load = [round(value, 1) for value in os.getloadavg()]
     found = {"target": TARGET, "results": results, "load_average": load, "hardware": hardware()}

@@ -1,33 +1,100 @@
-"""The node kinds that judge: generate, score, compare. Nothing heavy is imported here."""
+"""The node kinds that judge: generate, likelihood, score, compare. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
 
 
-class GenerateConfig(NodeConfig):
-    """Lets each model answer the prompts; one node for each model."""
+class EngineConfig(NodeConfig):
+    """What all nodes say that let models of a fan-out work in vLLM engines."""
+
+    models: list[str] | str = Field(description="The models; a name of several nodes means all of them.")
+    limit: int | None = Field(default=None, gt=0, description="Rows taken; all by default.")
+    max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer together at most.")
+    chat: bool = Field(
+        default=True,
+        exclude_if=lambda value: value,
+        description="Put prompts into the model's chat template, where it has one; `false` takes them as they are.",
+    )
+    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of the engine.")
+    resources: Resources = Field(
+        default=Resources(),
+        description="For each engine: more than one of `gpus` is tensor-parallel, a part of one shares it. "
+        "`concurrency` is how many engines there are.",
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.resources.gpus > 1 and not self.resources.gpus.is_integer():
+            raise ValueError("an engine takes a part of one GPU, or whole GPUs")
+        return self
+
+
+class GenerateConfig(EngineConfig):
+    """Lets each model answer the prompts, once or several times; one node for each model."""
 
     kind: Literal["generate"]
-    models: list[str] | str = Field(description="The models that answer; a name of several nodes means all of them.")
     prompts: str = Field(description="The rows whose prompts are answered, such as `qa.test`.")
-    limit: int | None = Field(default=None, gt=0, description="Prompts taken; all by default.")
     max_tokens: int = Field(default=256, gt=0, description="Tokens of an answer at most.")
-    max_length: int = Field(default=512, gt=1, description="Tokens of prompt and answer together at most.")
+    samples: int = Field(
+        default=1,
+        gt=0,
+        exclude_if=lambda value: value == 1,
+        description="Answers to each prompt, told apart by `sample`. More than one want a temperature.",
+    )
     temperature: float = Field(default=0.0, ge=0, description="0 is greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling.")
-    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of the engine.")
-    resources: Resources = Field(default=Resources(), description="For the engine's actor; concurrency is its number.")
+    top_k: int = Field(
+        default=0, ge=0, exclude_if=lambda value: value == 0, description="Draw from the likeliest tokens; 0 from all."
+    )
+    min_p: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        exclude_if=lambda value: value == 0,
+        description="Draw from tokens of at least this share of the likeliest one's probability.",
+    )
+    repetition_penalty: float = Field(
+        default=1.0,
+        gt=0,
+        exclude_if=lambda value: value == 1,
+        description="Above 1, tokens of prompt and answer come up again less often.",
+    )
+    presence_penalty: float = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        exclude_if=lambda value: value == 0,
+        description="Taken from the logit of every token that the answer has.",
+    )
+    frequency_penalty: float = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        exclude_if=lambda value: value == 0,
+        description="Taken from a token's logit for each time that the answer has it.",
+    )
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[],
+        exclude_if=lambda value: not value,
+        description="An answer ends before the first of these strings.",
+    )
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("greedy samples of a prompt are all the same: set a temperature with `samples`")
+        return self
 
 
 class Generate(NodeKind):
-    """Answers from a vLLM engine that serves every model of one architecture in turn."""
+    """Answers from vLLM engines that serve every model of one architecture in turn."""
 
     name = "generate"
     product = "generations"
@@ -36,11 +103,7 @@ class Generate(NodeKind):
     fan_out = "models"
 
     def inputs(self, config: GenerateConfig) -> list[Reference]:
-        models = config.models if isinstance(config.models, list) else [config.models]
-        return [
-            *(Reference("models", model, ("models",)) for model in models),
-            Reference("prompts", config.prompts, ("rows",)),
-        ]
+        return [*_models(config), Reference("prompts", config.prompts, ("rows",))]
 
     def group(self, config: GenerateConfig) -> Hashable:
         return ("generate", config.max_length, config.dtype, config.resources.model_dump_json())
@@ -49,6 +112,41 @@ class Generate(NodeKind):
         from eval.generate import generate
 
         generate(works)
+
+
+class LikelihoodConfig(EngineConfig):
+    """How likely each model finds the answers of rows, good ones and bad ones; one node for each model."""
+
+    kind: Literal["likelihood"]
+    rows: str = Field(
+        description="Rows with a good answer, such as `qa.test`, or a broken one too; pairs; answers to choose from."
+    )
+
+
+class Likelihood(NodeKind):
+    """Log-probability and perplexity of given answers, from vLLM engines."""
+
+    name = "likelihood"
+    product = "scores"
+    version = 1
+    Config = LikelihoodConfig
+    fan_out = "models"
+
+    def inputs(self, config: LikelihoodConfig) -> list[Reference]:
+        return [*_models(config), Reference("rows", config.rows, ("rows",))]
+
+    def group(self, config: LikelihoodConfig) -> Hashable:
+        return ("likelihood", config.max_length, config.dtype, config.resources.model_dump_json())
+
+    def make(self, works: Sequence[Work]) -> None:
+        from eval.likelihood import likelihood
+
+        likelihood(works)
+
+
+def _models(config: EngineConfig) -> list[Reference]:
+    names = config.models if isinstance(config.models, list) else [config.models]
+    return [Reference("models", name, ("models",)) for name in names]
 
 
 class ScoreConfig(NodeConfig):

@@ -34,6 +34,7 @@ NAMES = {
     "TaggedRecord": "questions with good answers, and errors that could be put into them",
     "CorruptionRecord": "good answers and broken ones, with the edits between them",
     "PreferenceRecord": "preference pairs with spans",
+    "ChoiceRecord": "questions with answers to choose from",
     "GenerationRecord": "answers of a model",
     "ScoredRecord": "scores of a model's answers",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Score
+from eval.nodes import Compare, Generate, Likelihood, Score
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
@@ -21,6 +21,7 @@ KINDS: dict[str, NodeKind] = {
         Sft(),
         Preference(),
         Generate(),
+        Likelihood(),
         Score(),
         Compare(),
     )

@@ -108,6 +108,7 @@ def _node_of_run(reference: str, names: Path, node: str, store: Path) -> Artifac
 
 def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
     from pipeline.records import (
+        ChoiceRecord,
         CorruptionRecord,
         GenerationRecord,
         PreferenceRecord,
@@ -120,7 +121,8 @@ def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
 
     if rejected:
         return Dataset(reference, Reject, {"rejected": lambda: rejects_of(artifact.directory)}, artifact)
-    known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, GenerationRecord, ScoredRecord)
+    judged = (GenerationRecord, ScoredRecord)
+    known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, ChoiceRecord, *judged)
     directories = _directories(reference, artifact)
     record = record_type(next(iter(directories.values())), known, reference)
     parts = {name: _reader(directory, record) for name, directory in directories.items()}

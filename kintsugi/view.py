@@ -13,12 +13,22 @@ from rich.text import Text
 from kintsugi.references import Dataset
 from kintsugi.visible import shown
 from pipeline.contract import DATA
-from pipeline.records import CorruptionRecord, GenerationRecord, PreferenceRecord, QARecord, Reject, ScoredRecord
+from pipeline.records import (
+    ChoiceRecord,
+    CorruptionRecord,
+    GenerationRecord,
+    PreferenceRecord,
+    QARecord,
+    Reject,
+    ScoredRecord,
+)
 from pipeline.sandbox import values
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
 
 Line = Text | Rule
+JUDGED = ("input", "rows")
+"""The roles in which the kinds of scores take what they are of."""
 ANCHOR = "∅"
 """Stands where a span is empty."""
 NEWLINE = "↵"
@@ -36,11 +46,18 @@ class Answered:
     scores: ScoredRecord | None = None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A row with what a model's engine found of the answers that it has."""
+
+    row: Any
+    scores: ScoredRecord
+
+
 def with_answers(dataset: Dataset) -> Iterator[Any]:
     """The rows of a data set; scores with the answers that they judge, pairs in place of broken answers."""
     if dataset.record is ScoredRecord:
-        answers = {(row.id, row.sample): row for row in _judged(dataset)}
-        yield from (Answered(answers[row.id, row.sample], row) for row in dataset.rows())
+        yield from _judged(dataset)
     elif dataset.record is GenerationRecord:
         yield from (Answered(row) for row in dataset.rows())
     elif dataset.record is CorruptionRecord:
@@ -49,17 +66,28 @@ def with_answers(dataset: Dataset) -> Iterator[Any]:
         yield from dataset.rows()
 
 
-def _judged(dataset: Dataset) -> Iterator[GenerationRecord]:
-    from pipeline.shards import read_records
+def _judged(dataset: Dataset) -> Iterator[Answered | Measured]:
+    """Scores with what they are of: a model's answers, or rows that came with theirs."""
+    from pipeline.shards import read_records, record_type
 
     assert dataset.artifact is not None, "scores come from the store"
-    judged = next(item for item in dataset.artifact.manifest.inputs if item.role == "input")
+    judged = next(item for item in dataset.artifact.manifest.inputs if item.role in JUDGED)
     dataset.artifact.store.require(judged.product, judged.key)
-    yield from read_records(dataset.artifact.store.directory(judged.product, judged.key) / DATA, GenerationRecord)
+    directory = dataset.artifact.store.directory(judged.product, judged.key) / judged.split / DATA
+    known = (GenerationRecord, CorruptionRecord, PreferenceRecord, QARecord, ChoiceRecord)
+    record = record_type(directory, known, dataset.name)
+    if record is GenerationRecord:
+        answers = {(row.id, row.sample): row for row in read_records(directory, record)}
+        yield from (Answered(answers[row.id, row.sample], row) for row in dataset.rows())
+    else:
+        found = (annotate(row) if record is CorruptionRecord else row for row in read_records(directory, record))
+        rows = {row.id: row for row in found}
+        yield from (Measured(rows[row.id], row) for row in dataset.rows())
 
 
 def has_error_type(row: Any, error_type: str) -> bool:
     """Whether a row has a span of this error type, or an answer in which it was recognised."""
+    row = row.row if isinstance(row, Measured) else row
     if isinstance(row, PreferenceRecord):
         return error_type in _types(row)
     if isinstance(row, Answered) and row.scores:
@@ -69,6 +97,15 @@ def has_error_type(row: Any, error_type: str) -> bool:
 
 def lines_of(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
     """A row as lines; `side` leaves the other answer of a pair out, `plain` marks spans with brackets."""
+    if isinstance(row, Measured):
+        yield from _lines(row.row, side, plain=plain)
+        yield from (_score(score.metric, score.value, score.explanation) for score in row.scores.scores)
+    else:
+        yield from _lines(row, side, plain=plain)
+    yield Text()
+
+
+def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
     if isinstance(row, Reject):
         yield _head(row.id, [row.reason])
         yield shown(row.detail)
@@ -88,9 +125,13 @@ def lines_of(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
         yield from (
             shown(f"test      {test.function}{test.arguments} -> {values.shown(test)}", "dim") for test in row.tests
         )
+    elif isinstance(row, ChoiceRecord):
+        yield _head(row.id, [row.source])
+        yield from _part("prompt", shown(row.prompt))
+        for number, choice in enumerate(row.choices):
+            yield from _part(f"choice {number}", shown(choice, "green" if number == row.answer else ""))
     else:
         yield from _answered(row)
-    yield Text()
 
 
 def _answered(row: Answered) -> Iterator[Line]:
@@ -103,8 +144,8 @@ def _answered(row: Answered) -> Iterator[Line]:
 
 
 def _score(metric: str, value: float | None, explanation: str) -> Line:
-    """Errors that are present are bad, everything else that is 1 is good; unscored is neither."""
-    good = None if value is None else bool(value) is not metric.startswith("errors/")
+    """Errors that are present are bad, everything else that is 1 is good; what is unscored or no verdict is neither."""
+    good = None if value not in (0, 1) else bool(value) is not metric.startswith("errors/")
     style = {None: "dim", True: "green", False: "bold red"}[good]
     number = "-" if value is None else f"{value:g}"
     return Text.assemble((f"{number:>4}  ", style), shown(f"{metric}: {explanation}", "" if good is False else "dim"))

@@ -35,13 +35,13 @@ class Tokenizer(Protocol):
     def get_added_vocab(self) -> dict[str, int]: ...
 
 
-def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: Tokenizer, prompt: str, *, chat: bool = True) -> list[int]:
     """The ids that stand before the first token of a response: never empty.
 
-    With a chat template: one user turn and the generation prompt. Without: the prompt as it stands, with the special
-    tokens (such as BOS) that the tokenizer puts before a text.
+    With a chat template: one user turn and the generation prompt. Without, or where no `chat` is wanted: the prompt as
+    it stands, with the special tokens (such as BOS) that the tokenizer puts before a text.
     """
-    if tokenizer.chat_template:
+    if tokenizer.chat_template and chat:
         turns = [{"role": "user", "content": prompt}]
         ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
     else:

@@ -115,6 +115,33 @@ class QARecord(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceRecord(_Record):
+    """A prompt and answers to choose from. `answer` is the place of the right one, counted from 0."""
+
+    NESTED: ClassVar[dict[str, type]] = {}
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", pa.string()),
+            ("choices", pa.list_(pa.string())),
+            ("answer", pa.int64()),
+            ("source", pa.string()),
+        ]
+    )
+
+    id: str
+    prompt: str
+    choices: tuple[str, ...]
+    answer: int
+    source: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not 0 <= self.answer < len(self.choices):
+            raise ValueError(f"record {self.id}: there is no choice {self.answer} among {len(self.choices)}")
+
+
+@dataclass(frozen=True, slots=True)
 class Tag:
     """An error type that fits an answer, and how it could be embedded there."""
 

@@ -42,7 +42,7 @@ AT_HOME = {
         "pipeline.runner",
         "training.launch",
         "training.worker",
-        "eval.generate",
+        "eval.serving",
         "kintsugi.jobs",
         "kintsugi.sweep.steering",
         "kintsugi.sweep.trial",

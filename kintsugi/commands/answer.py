@@ -25,7 +25,10 @@ from pipeline.store import Store
 RESULTS = "results.json"
 FLAGS = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("limit", "max_tokens", "max_length", "temperature", "top_p", "dtype")
+    for name in (
+        *("limit", "max_tokens", "max_length", "temperature", "top_p", "dtype", "samples", "top_k", "min_p"),
+        *("repetition_penalty", "presence_penalty", "frequency_penalty", "stop", "chat"),
+    )
 }
 """The options of the generate node's fields."""
 
@@ -51,6 +54,15 @@ MaxLength = Annotated[int | None, setting(GenerateConfig, "max_length", FLAGS["m
 Temperature = Annotated[float | None, setting(GenerateConfig, "temperature", FLAGS["temperature"])]
 TopP = Annotated[float | None, setting(GenerateConfig, "top_p", FLAGS["top_p"])]
 Dtype = Annotated[str | None, setting(GenerateConfig, "dtype", FLAGS["dtype"])]
+STOP = f"{GenerateConfig.model_fields['stop'].description} May be repeated."
+Samples = Annotated[int | None, setting(GenerateConfig, "samples", FLAGS["samples"])]
+TopK = Annotated[int | None, setting(GenerateConfig, "top_k", FLAGS["top_k"])]
+MinP = Annotated[float | None, setting(GenerateConfig, "min_p", FLAGS["min_p"])]
+Repetition = Annotated[float | None, setting(GenerateConfig, "repetition_penalty", FLAGS["repetition_penalty"])]
+Presence = Annotated[float | None, setting(GenerateConfig, "presence_penalty", FLAGS["presence_penalty"])]
+Frequency = Annotated[float | None, setting(GenerateConfig, "frequency_penalty", FLAGS["frequency_penalty"])]
+Stop = Annotated[list[str] | None, typer.Option(FLAGS["stop"], help=STOP, show_default=False)]
+Chat = Annotated[bool | None, setting(GenerateConfig, "chat", "--chat/--plain")]
 
 
 def generate(
@@ -62,6 +74,14 @@ def generate(
     max_length: MaxLength = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repetition_penalty: Repetition = None,
+    presence_penalty: Presence = None,
+    frequency_penalty: Frequency = None,
+    stop: Stop = None,
+    samples: Samples = None,
+    chat: Chat = None,
     dtype: Dtype = None,
     gpus: Gpus = None,
     max_rejected: MaxRejected = None,
@@ -70,12 +90,14 @@ def generate(
     store: StoreRoot = STORE,
     runs: Runs = RUNS,
 ) -> None:
-    """Let models answer prompts: one row for each model and prompt."""
+    """Let models answer prompts: one row for each model, prompt and sample."""
     check_row_file(output)
     named = names_of(models)
     fields = {
         **{"limit": limit, "max_tokens": max_tokens, "max_length": max_length, "temperature": temperature},
-        **{"top_p": top_p, "dtype": dtype, "resources": resources(gpus)},
+        **{"top_p": top_p, "top_k": top_k, "min_p": min_p, "repetition_penalty": repetition_penalty},
+        **{"presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty, "stop": stop or None},
+        **{"samples": samples, "chat": chat, "dtype": dtype, "resources": resources(gpus)},
     }
     nodes = {**_models(named, store, runs), **_answers(named, prompts, max_rejected, fields)}
     graph = inline("generate", output.stem, nodes, _options(named), seed)
@@ -168,11 +190,13 @@ def _all_answers(graph: Graph, named: dict[str, str], store: Store) -> Iterator[
     from pipeline.records import GenerationRecord
     from pipeline.shards import read_records
 
+    several = graph.nodes[f"answers/{next(iter(named))}"].config.samples > 1
     for name, model in named.items():
         for row in read_records(made(graph, store, f"answers/{name}").directory / DATA, GenerationRecord):
             yield {
                 "id": row.id,
                 "model": model,
+                **({"sample": row.sample} if several else {}),
                 "prompt": row.prompt,
                 "response": row.response,
                 "finish_reason": row.finish_reason,

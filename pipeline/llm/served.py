@@ -77,13 +77,13 @@ def start_actor(model: Path, writer: Writer, resources: Resources) -> Any:
     import ray
 
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
-    return ray.remote(Answering).options(**options).remote(model, writer, resources.gpus > 0)
+    return ray.remote(Answering).options(**options).remote(model, writer, resources.gpus)
 
 
 class Answering:
     """The actor: an engine and its tokenizer."""
 
-    def __init__(self, model: Path, writer: Writer, on_gpu: bool) -> None:
+    def __init__(self, model: Path, writer: Writer, gpus: float) -> None:
         from transformers import AutoTokenizer
 
         from pipeline.llm.vllm import Engine
@@ -94,7 +94,8 @@ class Answering:
             model,
             max_length=writer.max_length,
             dtype={"fp32": "float32", "bf16": "bfloat16"}[writer.dtype],
-            threads=1 if on_gpu else cluster.cores(),
+            threads=1 if gpus else cluster.cores(),
+            gpus=gpus,
         )
 
     def answer(self, requests: Sequence[Request]) -> list[Reply | Failure]:

@@ -28,23 +28,36 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to generate. Temperature 0 is greedy."""
+    """How to generate. Temperature 0 is greedy; `top_k` 0 takes all tokens; no answer contains a string of `stop`."""
 
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer and how it ended (`stop` or `length`)."""
+    """One answer, its tokens, and how it ended (`stop` or `length`)."""
 
     text: str
     finish_reason: str
     prompt_tokens: int
-    completion_tokens: int
+    ids: tuple[int, ...]
 
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.ids)
+
+
+GPU_MEMORY = 0.9
+"""The share of a GPU's memory that its engines take together."""
 
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -55,9 +68,9 @@ def served_rank(rank: int) -> int:
 
 
 class Engine:
-    """A vLLM engine that holds one model at a time."""
+    """A vLLM engine that holds one model at a time. On GPUs it compiles, which takes longer to start and then pays."""
 
-    def __init__(self, model: Path, *, max_length: int, dtype: str, threads: int) -> None:
+    def __init__(self, model: Path, *, max_length: int, dtype: str, threads: int, gpus: float = 0) -> None:
         os.environ.update(ENVIRONMENT, OMP_NUM_THREADS=str(threads))
         from vllm import LLM
 
@@ -69,11 +82,12 @@ class Engine:
             model=str(files.weights),
             max_model_len=max_length,
             dtype=dtype,
-            enforce_eager=True,
+            enforce_eager=gpus == 0,
             trust_remote_code=False,
             load_format="safetensors",
             disable_log_stats=True,
             **({"enable_lora": True, "max_lora_rank": served_rank(files.rank)} if files.adapter else {}),
+            **_devices(gpus),
         )
         self.load(model)
 
@@ -97,26 +111,65 @@ class Engine:
         return LoRARequest(f"adapter-{number}", number, str(adapter))
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, schemas: Sequence[str] = ()
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        schemas: Sequence[str] = (),
+        seeds: Sequence[int] = (),
     ) -> list[Completion]:
-        """Answers to prompts given as token ids, in their order; with `schemas`, JSON that keeps to each one's."""
-        if not prompts:
-            return []
-        parameters = [_parameters(sampling, schema) for schema in schemas or [""] * len(prompts)]
-        requests: Any = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        outputs = self.llm.generate(requests, parameters, use_tqdm=False, lora_request=self.request)
+        """Answers to prompts given as token ids, in their order.
+
+        With `schemas`, JSON that keeps to each one's; with `seeds`, each drawn from its own, whatever is answered
+        beside it.
+        """
+        drawn = seeds or [sampling.seed] * len(prompts)
+        wanted = schemas or [""] * len(prompts)
+        outputs = self._run(prompts, [_parameters(sampling, *each) for each in zip(drawn, wanted, strict=True)])
         return [
             Completion(
                 text=output.outputs[0].text,
                 finish_reason=str(output.outputs[0].finish_reason),
                 prompt_tokens=len(prompt),
-                completion_tokens=len(output.outputs[0].token_ids),
+                ids=tuple(output.outputs[0].token_ids),
             )
             for prompt, output in zip(prompts, outputs, strict=True)
         ]
 
+    def logps(self, texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[list[float]]:
+        """The log-probability of each token of a text from its start on, given all before it; a start is at least 1.
 
-def _parameters(sampling: Sampling, schema: str) -> Any:
+        The engine also answers with a token, for which `max_length` must leave room.
+        """
+        from vllm import SamplingParams
+
+        only = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
+        outputs = self._run(texts, [only] * len(texts))
+        return [
+            [output.prompt_logprobs[place][text[place]].logprob for place in range(start, len(text))]
+            for text, start, output in zip(texts, starts, outputs, strict=True)
+        ]
+
+    def _run(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> list[Any]:
+        """What vLLM gives for each prompt. What it keeps of earlier prompts goes: it could change the rounding."""
+        if not prompts:
+            return []
+        self.llm.reset_prefix_cache()
+        requests: Any = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        return list(self.llm.generate(requests, list(parameters), use_tqdm=False, lora_request=self.request))
+
+
+def _devices(gpus: float) -> dict[str, Any]:
+    """How an engine is laid out: over several GPUs tensor-parallel, in processes of its own on this node.
+
+    Left to itself vLLM would ask Ray for the GPUs that its actor already holds. Of a part of a GPU it takes that part
+    of the memory.
+    """
+    if gpus > 1:
+        return {"tensor_parallel_size": int(gpus), "distributed_executor_backend": "mp"}
+    return {"gpu_memory_utilization": GPU_MEMORY * gpus} if 0 < gpus < 1 else {}
+
+
+def _parameters(sampling: Sampling, seed: int, schema: str) -> Any:
     """How vLLM is told to sample. It compiles each schema once and masks every token that would leave it."""
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
@@ -125,7 +178,13 @@ def _parameters(sampling: Sampling, schema: str) -> Any:
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        seed=sampling.seed,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        stop=list(sampling.stop),
+        seed=seed,
         structured_outputs=StructuredOutputsParams(json=schema, disable_any_whitespace=True) if schema else None,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.failures import UserError
-from pipeline.records import PreferenceRecord, Reject
+from pipeline.records import ChoiceRecord, PreferenceRecord, Reject
 from pipeline.sources.formats import Record
 
 NGRAM = 13
@@ -27,6 +27,8 @@ def texts_of(record: Record) -> tuple[str, ...]:
     """The prompt and the answers."""
     if isinstance(record, PreferenceRecord):
         return record.prompt, record.chosen, record.rejected
+    if isinstance(record, ChoiceRecord):
+        return record.prompt, *record.choices
     return (record.prompt, record.response, getattr(record, "rejected", ""))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.failures import UserError, nearest
-from pipeline.records import CorruptionRecord, QARecord, Reject, Row
+from pipeline.records import ChoiceRecord, CorruptionRecord, QARecord, Reject, Row
 from pipeline.sources.formats import FORMATS, Record, asked, recognise, record_id
 from pipeline.sources.origins import find
 from pipeline.sources.parsing import PER_LINE
@@ -174,6 +174,6 @@ def _convert(item: Parsed, name: str, source: str, strict: bool) -> Found | Reje
         if error.kind == "environment":  # tests of benchmarks may have to be run to be read
             raise
         return place.bad("span", str(error))
-    if isinstance(record, QARecord | CorruptionRecord) and not record.source:
+    if isinstance(record, QARecord | CorruptionRecord | ChoiceRecord) and not record.source:
         record = replace(record, source=source)
     return Found(record, place, bool(id))

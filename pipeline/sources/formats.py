@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from pipeline import spans
 from pipeline.diffs import diff
-from pipeline.records import CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
-from pipeline.sources import dialogues, html
+from pipeline.records import ChoiceRecord, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
+from pipeline.sources import choices, dialogues, html
 from pipeline.sources.humaneval import from_humaneval, from_mbpp
 from pipeline.sources.values import BadRow
 from pipeline.sources.values import string as _string
@@ -24,7 +24,7 @@ from pipeline.sources.values import text as _text
 from pipeline.sources.values import typed as _typed
 from pipeline.spans import UNKNOWN, Edit, Span
 
-Record = QARecord | CorruptionRecord | PreferenceRecord
+Record = QARecord | CorruptionRecord | PreferenceRecord | ChoiceRecord
 Convert = Callable[[Row, str], Record]
 Fields = tuple[str, ...]
 
@@ -227,6 +227,8 @@ FORMATS: dict[str, Format] = {
     "stackexchange": _unpacked((QA[1],), html.from_stackexchange, from_qa, guessed=False),
     "glaive": _named(QA[1]),
     "seed": _named(QA[2]),
+    "hellaswag": Format((choices.HELLASWAG,), choices.from_hellaswag),
+    "choices": Format(choices.CHOICES, choices.from_choices, guessed=False),
     "prompts": Format(PROMPTS, from_prompts, guessed=False),
 }
 """The known formats, in the order in which a row is held against them."""

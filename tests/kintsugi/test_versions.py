@@ -17,14 +17,17 @@ import pytest
 from extra_rows import extra_rows
 from source_node import make_source
 
-from eval.generate import BATCH_ROWS
-from eval.nodes import GenerateConfig
+from eval.generate import GENERATE, sample_seed
+from eval.likelihood import LIKELIHOOD, texts_of
+from eval.likelihood import scored as likelihoods
+from eval.nodes import GenerateConfig, LikelihoodConfig
 from eval.report.evidence import Evidence
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
 from eval.report.results import ArmInput, build_results, to_json
 from eval.scorers import SCORERS
 from eval.scorers.stage import ScoreStage
+from eval.serving import BATCH
 from kintsugi.kinds import KINDS
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
@@ -61,7 +64,8 @@ PINS = {
     "model": (1, "1d821550e845e9684c81"),
     "sft": (3, "12eb3d960b7014278fd1"),
     "preference": (3, "4b90b51383f454a56247"),
-    "generate": (2, "b9d35816366a8cab3324"),
+    "generate": (2, "c6196f5b15b1f1210eb0"),
+    "likelihood": (1, "01bf9073c98f7534e830"),
     "score": (5, "9481aa6853f35d28c602"),
     "compare": (5, "d5b245c69feb91f88d04"),
 }
@@ -205,7 +209,16 @@ def preference_output() -> Any:
 
 def generate_output() -> Any:
     config = GenerateConfig(kind="generate", models="m", prompts="qa")
-    return [config.model_dump(mode="json"), BATCH_ROWS, [prompt_ids(tokenizer(), row.prompt) for row in rows()[:6]]]
+    prompts = [prompt_ids(tokenizer(), row.prompt, chat=chat) for row in rows()[:6] for chat in (True, False)]
+    seeds = [sample_seed(seed, row.id, sample) for seed in (0, 1) for row in rows()[:2] for sample in (0, 1)]
+    return [config.model_dump(mode="json"), BATCH, prompts, seeds, GENERATE.schema.names]
+
+
+def likelihood_output() -> Any:
+    config = LikelihoodConfig(kind="likelihood", models="m", rows="qa")
+    texts = [texts_of(tokenizer(), config, row) for row in (rows()[0], broken()[0], pairs()[0])]
+    known = [likelihoods("r", names) for names in ({"response": [-1.0, -2.5]}, {"chosen": [-1.0], "rejected": [-2.0]})]
+    return [config.model_dump(mode="json"), BATCH, texts, [row.to_row() for row in known], LIKELIHOOD.schema.names]
 
 
 def compare_output() -> Any:
@@ -286,6 +299,7 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "sft": sft_output,
     "preference": preference_output,
     "generate": generate_output,
+    "likelihood": likelihood_output,
     "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
     "compare": compare_output,
 }

@@ -59,16 +59,15 @@ def preferences(draw):
 def scored(draw):
     name = draw(NAMES)
     values = st.one_of(st.none(), st.floats(allow_nan=False))
-    return ScoredRecord(
-        name, tuple(draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3)))
-    )
+    scores = draw(st.lists(st.builds(ScoreRecord, st.just(name), NAMES, values, TEXT), max_size=3))
+    return ScoredRecord(name, tuple(scores), draw(COUNTS))
 
 
 RECORDS = {
     QARecord: st.builds(QARecord, NAMES, TEXT, TEXT, NAMES, TESTS),
     CorruptionRecord: corruptions(),
     PreferenceRecord: preferences(),
-    GenerationRecord: st.builds(GenerationRecord, NAMES, TEXT, TEXT, NAMES, COUNTS, COUNTS, TEXT, NAMES, TESTS),
+    GenerationRecord: st.builds(GenerationRecord, NAMES, TEXT, TEXT, NAMES, COUNTS, COUNTS, TEXT, NAMES, TESTS, COUNTS),
     ScoredRecord: scored(),
 }
 

@@ -325,7 +325,7 @@ TIMED = {"metrics.jsonl", "results.json", "report.md", "index.html"}
 
 def _untimed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _untimed(item) for key, item in value.items() if not key.endswith("seconds")}
+        return {key: _untimed(item) for key, item in value.items() if not key.endswith(("seconds", "per_second"))}
     return [_untimed(item) for item in value] if isinstance(value, list) else value
 
 
