@@ -295,3 +295,14 @@ def test_what_python_calls_equal_is_explained_as_python():
     program = code("def halve(n):\n    return [n, {3, 1}]")
     explanation = scores_of(score_execution(record(program, tests=(test,))))["passed"][1]
     assert explanation == "(lambda given_0: tuple(halve(given_0)))(4) returned (4, {1, 3}), expected ({2},)"
+
+
+@pytest.mark.parametrize("answer, passes", [("    return n // 2\n\nprint(", 1.0), ("    return n / 3\n", 0.0)])
+def test_an_answer_that_continues_a_program_is_run_with_it(answer, passes):
+    """Both ways: HumanEval's prompts go on in the answer, and elsewhere such an answer has no code."""
+    tests = (FunctionTest.of("halve", 4, expected={"$equals": 2}),)
+    prompt = 'def halve(n):\n    """Half."""\n'
+    given = [GenerationRecord("p1", prompt, answer, "stop", 1, 1, "", source, tests) for source in ("humaneval", "own")]
+    completed, alone = (scores_of(score_execution(record)) for record in given)
+    assert (completed["compiles"][0], completed["passed"][0]) == (1.0, passes)
+    assert alone["passed"] == (0.0, "the answer has no Python code block")
