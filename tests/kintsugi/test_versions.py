@@ -52,6 +52,7 @@ from pipeline.stages.annotate_by_model import AnnotateByModel
 from pipeline.stages.embed import EmbedStage
 from pipeline.stages.embed_by_model import EmbedByModel
 from pipeline.stages.rectify import RectifyStage
+from pipeline.stages.select import SelectStage
 from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
@@ -64,6 +65,7 @@ from training.worker import learning_rate
 
 PINS = {
     "source": (4, "c3d4f26a79c9991fefd1"),
+    "select": (1, "d47dac5c76e289b29b5c"),
     "embed": (4, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
@@ -73,7 +75,7 @@ PINS = {
     "preference": (3, "4b90b51383f454a56247"),
     "generate": (2, "c6196f5b15b1f1210eb0"),
     "likelihood": (1, "01bf9073c98f7534e830"),
-    "score": (5, "a8e8ce6136e058075759"),
+    "score": (5, "9481aa6853f35d28c602"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "compare": (5, "d5b245c69feb91f88d04"),
@@ -283,7 +285,10 @@ def evidence(name: str) -> Evidence:
     """What the page shows of an arm, under manifests that are the same on every machine."""
     made = Manifest("sft", 1, "models", "k", {"temperature": 0.0}, [Input("prompts", "qa", "rows", "k", "test")])
     answers = {record.id: answer(record) for record in broken()[:10]}
-    scores = {record.id: record.scores for record in scored()}
+    scores = {
+        record.id: tuple(score for score in record.scores if not score.metric.startswith("distance/"))
+        for record in scored()
+    }
     return Evidence(name, made, made, made, answers, scores, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
 
 
@@ -334,6 +339,7 @@ def by_model(kind: str) -> Any:
 
 OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
+    "select": lambda: [found.to_row() for part in SelectStage(without=("*/w*",))(rows()[:6]) for found in part],
     "embed": lambda: [record.to_row() for record in broken()],
     "rectify": lambda: by_model("rectify"),
     "tag": lambda: by_model("tag"),
