@@ -163,7 +163,11 @@ class ScoreConfig(NodeConfig):
 
     kind: Literal["score"]
     input: str = Field(description="The generations to score; a name of several nodes means all of them.")
-    scorers: list[str] = Field(min_length=1, description="`execution` runs the tests, `errors` recognises error types.")
+    scorers: list[str] = Field(
+        min_length=1,
+        description="`execution` runs the tests, `errors` recognises error types, `distance` measures how far an "
+        "answer is from the good one, `judge` asks a language model.",
+    )
     judge: Judge | None = Field(
         default=None, description="The model behind the scorer `judge`.", exclude_if=lambda value: value is None
     )

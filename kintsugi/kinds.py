@@ -5,13 +5,14 @@ from __future__ import annotations
 from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
-from pipeline.nodes import Annotate, Embed, Source
+from pipeline.nodes import Annotate, Embed, Select, Source
 from training.nodes import Import, Preference, Sft
 
 KINDS: dict[str, NodeKind] = {
     kind.name: kind
     for kind in (
         Source(),
+        Select(),
         Rectify(),
         TagKind(),
         Embed(),

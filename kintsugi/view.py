@@ -23,6 +23,7 @@ from pipeline.records import (
     ScoredRecord,
     VerdictRecord,
 )
+from pipeline.sandbox import values
 from pipeline.spans import Span
 from pipeline.stages.annotate import annotate
 
@@ -123,8 +124,7 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
         yield from _part("prompt", shown(row.prompt))
         yield from _part("response", shown(row.response))
         yield from (
-            shown(f"test      {test.function}{test.arguments} -> {test.raises or test.expected}", "dim")
-            for test in row.tests
+            shown(f"test      {test.function}{test.arguments} -> {values.shown(test)}", "dim") for test in row.tests
         )
     elif isinstance(row, VerdictRecord):
         yield _head(row.id, [f"sample {row.sample}" if row.sample else "", f"{row.a} against {row.b}"])

@@ -1,4 +1,4 @@
-"""The node kinds that make data: source (of a module of its own), embed, annotate."""
+"""The node kinds that make data: source (of a module of its own), select, embed, annotate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,51 @@ from pipeline.llm.config import Writer
 from pipeline.llm.nodes import ErrorTypes, make_written, refuse_unknown_types, writer_inputs, writer_outside
 from pipeline.sources.nodes import Source, SourceConfig
 
-__all__ = ["Annotate", "AnnotateConfig", "Embed", "EmbedConfig", "Source", "SourceConfig"]
+__all__ = [
+    "Annotate", "AnnotateConfig", "Embed", "EmbedConfig", "Select", "SelectConfig", "Source", "SourceConfig",
+]  # fmt: skip
 
 
 MOST_ERRORS = 9
 PROPORTIONAL = "proportional"
+
+
+class SelectConfig(NodeConfig):
+    """Rows of some sources alone, such as task families of the built-in corpus."""
+
+    kind: Literal["select"]
+    input: str = Field(description="The rows to choose from, such as `qa.train`.")
+    only: list[str] = Field(
+        default_factory=list,
+        description="Rows of these sources are kept; of all by default. A source is what rows carry as `source`: "
+        "`builtin/windows`; `*` stands for anything.",
+    )
+    without: list[str] = Field(default_factory=list, description="Rows of these sources are left out.")
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _selects(self) -> Self:
+        if not self.only and not self.without:
+            raise ValueError("name the sources to keep (`only`) or to leave out (`without`)")
+        return self
+
+
+class Select(NodeKind):
+    """Some rows as they are. What is left out stands under rejected/, so that nothing is lost."""
+
+    name = "select"
+    product = "rows"
+    version = 1
+    Config = SelectConfig
+
+    def inputs(self, config: SelectConfig) -> list[Reference]:
+        return [Reference("input", config.input, ("rows",))]
+
+    def make(self, works: Sequence[Work]) -> None:
+        from pipeline.selecting import select_rows
+
+        for work in works:
+            select_rows(work)
 
 
 class ErrorCount(BaseModel):

@@ -60,7 +60,9 @@ SCORE = pa.struct(
 class FunctionTest:
     """One call and what must come of it: a JSON value, or an exception of the named class.
 
-    `arguments` is a JSON list and `expected` a JSON value, both as text; `raises` is empty when a value is expected.
+    `function` is a name, or a Python expression that gives what is called: it is evaluated beside the answer, in the
+    sandbox. `arguments` is a JSON list and `expected` a JSON value or one of the forms of `pipeline.sandbox.values`,
+    both as text; `raises` is empty when a value is expected.
     """
 
     function: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from eval.scorers.distance import score_distance
 from eval.scorers.errors import score_errors
 from eval.scorers.execution import score_execution
 from pipeline.records import GenerationRecord, ScoreRecord
@@ -15,4 +16,4 @@ class Scorer(Protocol):
     def __call__(self, record: GenerationRecord, /) -> list[ScoreRecord]: ...
 
 
-SCORERS: dict[str, Scorer] = {"execution": score_execution, "errors": score_errors}
+SCORERS: dict[str, Scorer] = {"execution": score_execution, "errors": score_errors, "distance": score_distance}

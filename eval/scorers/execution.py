@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.errors.answers import program_of
 from pipeline.errors.base import Execute
 from pipeline.errors.compiling import compile_failure, described
+from pipeline.errors.completions import program_for
 from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
-from pipeline.sandbox import run
+from pipeline.sandbox import run, values
 from pipeline.sandbox.run import Execution, Outcome
 
 SHOWN = 100
@@ -17,7 +17,7 @@ SHOWN = 100
 
 def score_execution(record: GenerationRecord, *, execute: Execute = run.execute) -> list[ScoreRecord]:
     """`compiles` and `passed`, each 1 or 0; `passed` is None where the record has no tests."""
-    program = program_of(record.response)
+    program = program_for(record.prompt, record.response, record.source)
     problem = compile_error(program) if program else "the answer has no Python code block"
     compiles = ScoreRecord(record.id, "compiles", float(not problem), problem or "the code compiles")
     return [compiles, _passed(record, program, problem, execute)]
@@ -26,6 +26,8 @@ def score_execution(record: GenerationRecord, *, execute: Execute = run.execute)
 def _passed(record: GenerationRecord, program: str, problem: str, execute: Execute) -> ScoreRecord:
     if not record.tests:
         return ScoreRecord(record.id, "passed", None, "unscored: the prompt has no tests")
+    if reason := next(filter(None, map(values.why_unscored, record.tests)), ""):
+        return ScoreRecord(record.id, "passed", None, f"unscored: {_short(reason)}")
     if problem:
         return ScoreRecord(record.id, "passed", 0.0, problem)
     execution = execute(program, record.tests)
@@ -35,7 +37,7 @@ def _passed(record: GenerationRecord, program: str, problem: str, execute: Execu
 
 
 def _result(test: FunctionTest, outcome: Outcome) -> CallResult:
-    value = None if outcome.value is None else _short(outcome.value)
+    value = None if outcome.value is None else _short(values.shown_value(outcome.value, test))
     return CallResult(run.meets(outcome, test), value, _short(outcome.raised), _short(outcome.message))
 
 
@@ -49,7 +51,7 @@ def explain(execution: Execution, tests: Sequence[FunctionTest]) -> str:
     """One line: the first failing test with what it gave and expected, else how the run ended. Values are JSON."""
     for test, outcome in zip(tests, execution.outcomes, strict=False):
         if not run.meets(outcome, test):
-            return f"{call_text(test)} {_got(outcome)}, expected {expected_text(test)}"
+            return f"{call_text(test)} {_got(outcome, test)}, expected {expected_text(test)}"
     if execution.status == "completed":
         return f"all {len(tests)} tests pass"
     if execution.status == "load-error" or len(execution.outcomes) == len(tests):
@@ -59,18 +61,19 @@ def explain(execution: Execution, tests: Sequence[FunctionTest]) -> str:
 
 def call_text(test: FunctionTest) -> str:
     """The call of a test as one short line of Python."""
-    return _short(f"{test.function}({test.arguments.strip()[1:-1]})")
+    called = test.function if test.function.isidentifier() else f"({test.function})"
+    return _short(f"{called}({test.arguments.strip()[1:-1]})")
 
 
 def expected_text(test: FunctionTest) -> str:
-    """What a test expects, as one short line: a JSON value, or the name of an exception."""
-    return test.raises or _short(test.expected)
+    """What a test expects, as one short line: a JSON or Python value, or the name of an exception."""
+    return _short(values.shown(test))
 
 
-def _got(outcome: Outcome) -> str:
+def _got(outcome: Outcome, test: FunctionTest) -> str:
     if outcome.value is None:
         return _short(f"raised {outcome.raised}: {outcome.message}")
-    return f"returned {_short(outcome.value)}"
+    return f"returned {_short(values.shown_value(outcome.value, test))}"
 
 
 def _short(text: str) -> str:

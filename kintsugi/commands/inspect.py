@@ -43,7 +43,8 @@ def inspect(
     """Look at broken answers or pairs: types, levels, lengths; what recognisers find in them, and false alarms.
 
     The recognisers also look at good answers, as they are and rewritten so that they mean the same. Of a trained model:
-    what became of its rows and their spans, which tokens carried weight, and how it does on held-out rows.
+    what became of its rows and their spans, which tokens carried weight, and how it does on held-out rows. Of verdicts
+    how they came about, and of injections how often they swayed the judge.
     """
     from kintsugi.inspection import drawn, written
     from pipeline.store import write_text
@@ -67,12 +68,17 @@ def _looked_at(reference: str, sample: int, store: Path, runs: Path) -> tuple[An
     from kintsugi.audited import audit_sheets
     from kintsugi.inspection import sheets
     from kintsugi.measured import measured_sheets
+    from kintsugi.swayed import injection_sheets, verdict_sheets
 
     artifact = None if Path(reference).is_file() else find_artifact(reference, store, runs)
     if artifact is not None and artifact.manifest.product == "models":
         facts, found = artifact.manifest.facts, audit_sheets(artifact.manifest, reference)
         told = {name: facts[name] for name in ("audit", "evaluation") if name in facts}
         return told, [*found, *measured_sheets(artifact.manifest)]
+    if artifact is not None and artifact.manifest.product in ("injections", "verdicts"):
+        product = artifact.manifest.product
+        drawn_up = injection_sheets if product == "injections" else verdict_sheets
+        return {product: artifact.manifest.facts[product]}, drawn_up(artifact.manifest)
     report = _report(find_dataset(reference, store, runs), sample)
     return report, sheets(report)
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from pipeline.errors.base import Execute
 from pipeline.records import FunctionTest
-from pipeline.sandbox.run import Outcome, same_json
+from pipeline.sandbox.run import Outcome
+from pipeline.sandbox.values import same_json
 
 SMALL, LARGE = 24, 96
 """Elements of the two inputs: linear work grows fourfold, quadratic sixteenfold."""
@@ -132,7 +133,10 @@ def _work(outcome: Outcome) -> int | None:
 
 def _spread(tests: Sequence[FunctionTest]) -> list[FunctionTest]:
     """The tests with the longest arguments, of every function one first."""
-    ordered = sorted((test for test in tests if not test.raises), key=lambda test: -len(test.arguments))
+    ordered = sorted(
+        (test for test in tests if not test.raises and test.function.isidentifier()),
+        key=lambda test: -len(test.arguments),
+    )
     first = {test.function: test for test in reversed(ordered)}
     return list(dict.fromkeys([*first.values(), *ordered]))[:CALLS]
 

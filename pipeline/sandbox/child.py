@@ -6,7 +6,7 @@ processes more. The supervisor waits and says how the other ended; the other, fi
 own, runs the code. When it ends, all that it started ends.
 
 Request (a packet on stdin, a socket): three open files: the job, where results go, and a socket to the supervisor.
-Job:        {"code", "calls": [{"function", "arguments"}], "directory", and the limits}
+Job:        {"code", "calls": [{"function", "arguments", "typed"}], "directory", and the limits}
 Results:    one JSON value a line: {"isolation": why} alone where nothing was run; else {"ready": true},
             {"compile": why} or {"load": why} or, for each call, {"value"} or {"raised", "message"}; then {"done": true}
 Supervisor: the exit status as digits, once; when its socket is closed from the other side, it ends the job.
@@ -30,6 +30,7 @@ from json import dumps, loads
 from typing import Any
 
 from pipeline.sandbox import isolation
+from pipeline.sandbox.typed import tagged
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -172,7 +173,7 @@ def _reporter(channel: int) -> Report:
     return report
 
 
-def _run(code: str, calls: list[dict[str, str]], report: Report) -> None:
+def _run(code: str, calls: list[dict[str, Any]], report: Report) -> None:
     module = types.ModuleType("answer")
     sys.modules["answer"] = module
     try:
@@ -186,23 +187,25 @@ def _run(code: str, calls: list[dict[str, str]], report: Report) -> None:
         report({"load": _described(error)})
         return
     for call in calls:
-        report(_outcome(module.__dict__, call["function"], call["arguments"]))
+        report(_outcome(module.__dict__, call["function"], call["arguments"], call["typed"]))
 
 
-def _outcome(names: dict[str, Any], function: str, arguments: str) -> dict[str, Any]:
+def _outcome(names: dict[str, Any], function: str, arguments: str, typed: bool) -> dict[str, Any]:
     """What one call gives; its arguments are parsed anew, so that no call sees another's changes."""
-    if function not in names:
+    is_name = function.isidentifier()
+    if is_name and function not in names:
         return {"raised": "AttributeError", "message": f"the code defines no {function!r}"}
     try:
         _fix_chance()
-        value = names[function](*loads(arguments))
+        value = (names[function] if is_name else eval(function, names))(*loads(arguments))
     except BaseException as error:
         return {"raised": _name(error), "message": _message(error)}
     try:
-        dumps(value)
+        given = tagged(value) if typed else value
+        dumps(given)
     except BaseException:
         return {"raised": "not-json", "message": type(value).__name__}
-    return {"value": value}
+    return {"value": given}
 
 
 def _fix_chance() -> None:

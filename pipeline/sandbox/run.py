@@ -7,7 +7,6 @@ parent takes whatever it writes for hostile, and compares. What is expected neve
 from __future__ import annotations
 
 import json
-import math
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,15 +14,13 @@ from typing import Any, Literal, cast
 
 from pipeline.failures import UserError
 from pipeline.records import FunctionTest
-from pipeline.sandbox import launch
+from pipeline.sandbox import launch, values
 from pipeline.sandbox.isolation import UNSAFE, Mechanism
 from pipeline.sandbox.launch import Ended
 
 Status = Literal["completed", "compile-error", "load-error", "cpu-limit", "wall-limit", "crashed"]
 
 TEXT_LENGTH = 300
-RELATIVE_TOLERANCE = 1e-9
-"""Floats agree up to this: summing in another order is no error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,9 @@ class Execution:
 
 def execute(code: str, tests: Sequence[FunctionTest], limits: Limits = Limits()) -> Execution:
     """Load `code` and make the tests' calls in one sandboxed child; expected values are never sent there."""
-    calls = [{"function": test.function, "arguments": test.arguments} for test in tests]
+    calls = [
+        {"function": test.function, "arguments": test.arguments, "typed": values.wants_types(test)} for test in tests
+    ]
     ended = launch.run({"code": code, "calls": calls, **asdict(limits)}, limits.wall_seconds, limits.output_bytes)
     entries = _parse(ended.output, len(tests))
     if not entries and ended.reason == "exit":
@@ -87,46 +86,14 @@ def meets(outcome: Outcome, test: FunctionTest) -> bool:
     """Whether one call gave what its test expects."""
     if test.raises:
         return outcome.raised == test.raises
-    return outcome.value is not None and same_json(outcome.value, test.expected)
+    return outcome.value is not None and values.met(outcome.value, test)
 
 
 def same_outcome(left: Outcome, right: Outcome) -> bool:
     """Whether two calls gave the same: equal values, or the same kind of exception."""
     if left.value is None or right.value is None:
         return left.value is right.value and left.raised == right.raised
-    return same_json(left.value, right.value)
-
-
-def same_json(left: str, right: str) -> bool:
-    """Whether two JSON texts hold the same value. Booleans are not numbers; NaN equals NaN; floats agree closely."""
-    if left == right:
-        return True
-    try:
-        return _same(json.loads(left), json.loads(right))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, float) or isinstance(right, float):
-        return _same_number(left, right)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
-    return type(left) is type(right) and bool(left == right)
-
-
-def _same_number(left: Any, right: Any) -> bool:
-    if not isinstance(left, int | float) or not isinstance(right, int | float):
-        return False
-    try:
-        both_missing = math.isnan(left) and math.isnan(right)
-        return both_missing or math.isclose(left, right, rel_tol=RELATIVE_TOLERANCE)
-    except OverflowError:  # an integer beyond every float
-        return False
+    return values.same_json(left.value, right.value)
 
 
 def _parse(output: bytes, calls: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from pipeline import spans
 from pipeline.diffs import diff
 from pipeline.records import ChoiceRecord, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
 from pipeline.sources import choices, dialogues, html
+from pipeline.sources.humaneval import from_humaneval, from_mbpp
 from pipeline.sources.values import BadRow
 from pipeline.sources.values import string as _string
 from pipeline.sources.values import text as _text
@@ -38,6 +39,8 @@ OFFSETS: tuple[Fields, ...] = tuple((*fields, "spans") for fields in (TRL[0], SI
 PROMPTS: tuple[Fields, ...] = (("prompt",), ("question",), ("problem",))
 SHP: Fields = ("history", "human_ref_A", "human_ref_B", "labels", "score_ratio")
 STACKEXCHANGE: tuple[Fields, ...] = (("question", *html.PAIR), ("question", *html.ANSWERS))
+HUMANEVAL: Fields = ("prompt", "canonical_solution", "entry_point", "test")
+MBPP: tuple[Fields, ...] = (("text", "code", "test_list"), ("prompt", "code", "test_list"))
 GOOD: Fields = ("response", "answer", "solution", "chosen", "correct_response", "winning_response")
 """What a good answer is called, in any format."""
 CORRECT, INCORRECT = 1, -1
@@ -49,12 +52,13 @@ TYPO = 0.88
 class Format(NamedTuple):
     """A row is of this format if it has every field of one of `required`; `convert(row, id)` makes its record.
 
-    One that is not `guessed` fits nearly every row, so it is used only where it is named.
+    One that is not `guessed` fits nearly every row, so it is used only where it is named. `id` is the field of ids.
     """
 
     required: tuple[Fields, ...]
     convert: Convert
     guessed: bool = True
+    id: str = "id"
 
 
 def recognise(row: Row) -> str | None:
@@ -65,12 +69,18 @@ def recognise(row: Row) -> str | None:
     return None
 
 
-def record_id(row: Row, fallback: str) -> str:
+def record_id(row: Row, fallback: str, field: str = "id") -> str:
     """The row's own id as text, or `fallback` where it has none."""
-    given = row.get("id")
+    given = row.get(field)
     if given is None or given == "":
         return fallback
-    return str(given) if type(given) is int else _string(given, "id")
+    return str(given) if type(given) is int else _string(given, field)
+
+
+def asked(row: Row, name: str) -> str:
+    """The format that a row is read by where `name` was asked for: as prompts, too, benchmarks keep their tests."""
+    known = recognise(row)
+    return known if name == "prompts" and known in BENCHMARKS else name
 
 
 def from_qa(row: Row, id: str) -> QARecord:
@@ -187,7 +197,21 @@ def _named(fields: Fields) -> Format:
     return Format((fields,), convert, guessed=False)
 
 
+def _checked(required: tuple[Fields, ...], convert: Callable[[Row, str], QARecord]) -> Format:
+    """A benchmark's rows, which have their ids as `task_id`."""
+
+    def converted(row: Row, id: str) -> QARecord:
+        _complete(row, required)
+        return convert(row, id)
+
+    return Format(required, converted, id="task_id")
+
+
+BENCHMARKS = ("humaneval", "mbpp")
+
 FORMATS: dict[str, Format] = {
+    "humaneval": _checked((HUMANEVAL,), from_humaneval),
+    "mbpp": _checked(MBPP, from_mbpp),
     "granular": Format(GRANULAR, from_granular),
     "spans": Format(OFFSETS, from_offsets),
     "response-level": Format(RESPONSE_LEVEL, from_response_level),

@@ -1,77 +1,82 @@
-"""Reads files of HumanEval's shape: a function's signature and docstring, its body, and a `check` full of asserts.
+"""Rows of HumanEval's and MBPP's shapes: a prompt, a reference solution, and asserts that become tests.
 
-The answer is prompt and solution in one fenced block. Of the asserts those become tests that are plain calls with plain
-JSON, `assert candidate(1, [2]) == 3`; loops, tolerances and tuples as arguments are left out.
+HumanEval (Chen et al. 2021, arXiv 2107.03374) asks to complete a function from its signature and docstring; a
+`check(candidate)` is full of asserts. MBPP (Austin et al. 2021, arXiv 2108.07732) asks in words, with three asserts.
+Rows whose asserts cannot be told as calls have one test that says why, and answers to them stay unscored.
 """
 
 from __future__ import annotations
 
 import ast
-import gzip
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors.shapes import is_json
 from pipeline.records import FunctionTest, QARecord, Row
+from pipeline.sandbox import values
+from pipeline.sources.asserts import Checks, as_tests
+from pipeline.sources.values import BadRow, string, text, typed
 
-SOURCE = "humaneval"
+HUMANEVAL, MBPP = "humaneval", "mbpp"
+COMPLETED = frozenset({HUMANEVAL})
+"""Sources whose prompts are the beginning of a program: an answer may go on where the prompt ends."""
+ASKED = "\nYour code should pass these tests:\n\n"
+"""Between an MBPP question and its asserts, which tell the function's name and form (Austin et al., section 2)."""
 
 
 def from_humaneval(row: Row, id: str) -> QARecord:
-    """``{task_id, prompt, canonical_solution, entry_point, test}`` as a record."""
-    code = row["prompt"] + row["canonical_solution"]
-    response = f"```python\n{code.strip()}\n```\n"
-    return QARecord(id, row["prompt"], response, SOURCE, plain_calls(row["test"], row["entry_point"]))
+    """``{task_id, prompt, canonical_solution, entry_point, test}``: the answer is both together as a fenced block."""
+    prompt, function = text(row, "prompt"), text(row, "entry_point")
+    code = prompt + text(row, "canonical_solution")
+    tests = _checked(text(row, "test"), function, code)
+    return QARecord(id, prompt, fenced(code), HUMANEVAL, tests)
 
 
-def read_humaneval(path: Path) -> list[QARecord]:
-    """The records of a `.jsonl` or `.jsonl.gz` file, by their `task_id`."""
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    return [from_humaneval(row, row["task_id"]) for row in rows]
+def from_mbpp(row: Row, id: str) -> QARecord:
+    """``{task_id, text or prompt, code, test_list, test_imports?, test_setup_code?}``."""
+    question = text(row, "prompt" if "prompt" in row else "text")
+    code = text(row, "code").replace("\r\n", "\n")
+    asserts = _lines(row, "test_list")
+    before = [*_lines(row, "test_imports"), string(row.get("test_setup_code") or "", "test_setup_code")]
+    prompt = f"{question.strip()}{ASKED}" + "".join(f"    {line}\n" for line in asserts)
+    tests = _listed("\n".join(asserts), "\n".join(before), code)
+    return QARecord(id, prompt, fenced(code), MBPP, tests)
 
 
-def plain_calls(check: str, function: str) -> tuple[FunctionTest, ...]:
-    """The plain calls among the asserts of ``def check(candidate)``, once each."""
+def fenced(code: str) -> str:
+    """A program as an answer."""
+    return f"```python\n{code.strip()}\n```\n"
+
+
+def _lines(row: Row, field: str) -> list[str]:
+    """A list of texts that may be left out; some files have it as one text."""
+    value: Any = row.get(field) or []
+    return [string(line, field).strip() for line in ([value] if isinstance(value, str) else typed(value, list, field))]
+
+
+def _checked(checks: str, function: str, code: str) -> tuple[FunctionTest, ...]:
+    """The asserts of ``def check(candidate)``."""
+    body = _parsed(checks, "test")
+    found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "check" and node.args.args]
+    if len(found) != 1:
+        return (values.unscored(function, "the checks hold no function check(candidate)"),)
+    before = [node for node in body if node is not found[0]]
+    return as_tests(Checks(found[0].args.args[0].arg, found[0].body, before), function, code)
+
+
+def _listed(asserts: str, before: str, code: str) -> tuple[FunctionTest, ...]:
+    """Asserts that stand alone. They are about the function of the reference that they name most often."""
+    statements, solution = _parsed(asserts, "test_list"), _parsed(code, "code")
+    named = Counter(part.id for node in statements for part in ast.walk(node) if isinstance(part, ast.Name))
+    defined = {node.name for node in solution if isinstance(node, ast.FunctionDef)}
+    known = [name for name, _ in named.most_common() if name in defined]
+    if not known:
+        return (values.unscored("", "the asserts name no function of the reference solution"),)
+    return as_tests(Checks(known[0], statements, _parsed(before, "test_setup_code")), known[0], code)
+
+
+def _parsed(program: str, field: str) -> Sequence[ast.stmt]:
     try:
-        tree = ast.parse(check)
-    except (SyntaxError, ValueError):
-        return ()
-    checks = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check")
-    asserts = [item.test for node in checks for item in node.body if isinstance(item, ast.Assert)]
-    found = (test for node in asserts for test in _test(node, function))
-    return tuple(dict.fromkeys(found))
-
-
-def _test(node: ast.expr, function: str) -> Iterator[FunctionTest]:
-    """`candidate(...) == value`, or the other way round."""
-    if not isinstance(node, ast.Compare) or len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.Is):
-        return
-    call, value = node.left, node.comparators[0]
-    if not _is_call(call):
-        call, value = value, call
-    if not isinstance(call, ast.Call) or not _is_call(call) or call.keywords:
-        return
-    try:
-        arguments, expected = [ast.literal_eval(argument) for argument in call.args], ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return
-    plain = _without_tuples(expected)
-    if is_json(arguments) and is_json([plain]):
-        yield FunctionTest.of(function, *arguments, expected=plain)
-
-
-def _is_call(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "candidate"
-
-
-def _without_tuples(value: Any) -> Any:
-    """What a result looks like once it has been JSON."""
-    if isinstance(value, list | tuple):
-        return [_without_tuples(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_tuples(item) for key, item in value.items()}
-    return value
+        return ast.parse(program).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadRow("wrong-type", f"field '{field}' is no Python program: {error}.") from None

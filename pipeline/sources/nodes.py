@@ -24,6 +24,8 @@ SHARDS = 32
 and what a task holds in memory does not grow with the data."""
 SHARD_CHARACTERS = 2**25
 """Rows of great length come in smaller shards."""
+PROMPTS = "benchmarks with their tests"
+"""How rows are read as prompts: part of the keys of those sources alone, so that all others keep theirs."""
 GLAIVE = "hf:glaiveai/glaive-code-assistant"
 GLAIVE_ROWS = 15_000
 """How many of Glaive's rows are drawn where `rows` says nothing: as many as the seed used."""
@@ -152,7 +154,8 @@ class Source(NodeKind):
             if name not in FIELDS:
                 raise UserError("config", f"no format has a field '{name}'.", "fields", nearest(name, list(FIELDS)))
         evaluation = {f"decontaminate {name}": fingerprint(name) for name in config.decontaminate}
-        return {"file": find(config.origin, **config.hub()).fingerprint(), **evaluation}
+        read_as = {"prompts": PROMPTS} if config.format == "prompts" else {}
+        return {"file": find(config.origin, **config.hub()).fingerprint(), **evaluation, **read_as}
 
     def make(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -190,6 +193,7 @@ def _shard_rows(rows: int, characters: int) -> int:
 
 def _make_from_outside(work: Work) -> None:
     from pipeline.records import REJECTED
+    from pipeline.sandbox import launch
     from pipeline.sources import making, survey
     from pipeline.sources.checks import judge_of
     from pipeline.sources.files import records
@@ -199,6 +203,7 @@ def _make_from_outside(work: Work) -> None:
     config: SourceConfig = work.config
     origin = find(config.origin, **config.hub())
     judge = judge_of(config.python_only, config.decontaminate, config.ngram)
+    launch.used()
     found = records(origin, config.format, config.fields)
     scratch = making.read_in(found, work.directory / SCRATCH, config.seed, config.max_chars, work.progress)
     rows = scratch.survey_rows()
@@ -220,7 +225,8 @@ def _make_from_outside(work: Work) -> None:
     work.progress(sum(counts.values()), sum(counts.values()), "rows")
     not_drawn = int((decisions.side == survey.NOT_DRAWN).sum())
     assert sum(counts.values()) + not_drawn + rejected == len(rows) + scratch.refused, "a source lost rows"
-    facts = {"files": origin.files, "passed_over": list(origin.passed_over), "not_drawn": not_drawn}
+    ran = {"sandbox": used} if (used := launch.used()) else {}
+    facts = {"files": origin.files, "passed_over": list(origin.passed_over), "not_drawn": not_drawn, **ran}
     taken = sum(counts.values()) + rejected
     work.commit(rows={"in": taken, **counts, "rejected": rejected}, facts={**facts, "reasons": dict(scratch.reasons)})
 

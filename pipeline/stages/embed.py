@@ -14,6 +14,7 @@ from pipeline.errors.base import Case, ErrorType, Execute, Proposal
 from pipeline.errors.inputs import made_tests
 from pipeline.records import CorruptionRecord, FunctionTest, QARecord, Reject, kept_and_rejected
 from pipeline.sandbox.run import Execution, execute, passed
+from pipeline.sandbox.values import wants_types, why_unscored
 from pipeline.stages.together import Embedded, alone, numbered, refused
 
 Item = TypeVar("Item")
@@ -100,14 +101,15 @@ def judged_on(record: QARecord, run: Execute | None, seed: int) -> tuple[Case, E
     code = code_of(record.response)
     if code is None:
         return Reject(record.id, "no-code", NO_CODE)
-    case = Case(record.prompt, record.response, record.response, (), record.tests)
+    tests = tuple(test for test in record.tests if not why_unscored(test))
+    case = Case(record.prompt, record.response, record.response, (), tests)
     if run is None:
         fails = "" if compiles(code) else "the Python does not compile"
         return Reject(record.id, "good-answer-fails", fails) if fails else (case, None)
-    execution = run(code.text, record.tests)
-    if passed(execution, record.tests):
-        return (case if record.tests else replace(case, tests=made_tests(record.response, run, seed))), run
-    if record.tests or not compiles(code):
+    execution = run(code.text, tests)
+    if passed(execution, tests):
+        return (case if tests else replace(case, tests=made_tests(record.response, run, seed))), run
+    if tests or not compiles(code):
         return Reject(record.id, "good-answer-fails", f"{execution.status} {execution.detail}".strip())
     return case, None
 
@@ -190,10 +192,10 @@ def corrupted(record: QARecord, found: Sequence[Embedded], tests: tuple[Function
 
 def remembered(execute: Execute) -> Execute:
     """`execute` that runs each program once on the same calls: the good answer is compared with every candidate."""
-    known: dict[tuple[str, tuple[tuple[str, str], ...]], Execution] = {}
+    known: dict[tuple[str, tuple[tuple[str, str, bool], ...]], Execution] = {}
 
     def run(code: str, tests: Sequence[FunctionTest]) -> Execution:
-        key = code, tuple((test.function, test.arguments) for test in tests)
+        key = code, tuple((test.function, test.arguments, wants_types(test)) for test in tests)
         if key not in known:
             known[key] = execute(code, tests)
         return known[key]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prose_types import PROSE
 
 from eval.scorers import SCORERS
+from eval.scorers.distance import score_distance
 from eval.scorers.errors import score_errors
 from eval.scorers.execution import SHOWN, compile_error, explain, score_execution
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import Finding, Unscored
 from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
-from pipeline.sandbox.run import Execution, Outcome
+from pipeline.sandbox.run import Execution, Outcome, execute, passed
+from pipeline.sandbox.values import met, unscored
 
 TESTS = (
     FunctionTest.of("halve", 4, expected=2),
@@ -193,8 +197,112 @@ def test_recognisers_get_the_reference_or_none(reference, expected):
 
 @pytest.mark.parametrize("answer", ["", "prose only", GOOD, code("def halve(n)\n"), "```python\nunclosed = ("])
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_every_score_of_every_scorer_is_0_or_1_or_unscored_and_explained(scorer, answer):
+def test_every_score_of_every_scorer_is_a_share_or_unscored_and_explained(scorer, answer):
     for score in SCORERS[scorer](record(answer, reference=GOOD)):
         assert score.id == "p1"
-        assert score.value in (0.0, 1.0, None)
+        assert score.value is None or 0 <= score.value <= 1
+        assert score.value in (0.0, 1.0, None) or score.metric.startswith("distance/")
         assert score.explanation
+
+
+DISTANCES = [
+    (GOOD, GOOD, 0.0, 0.0),
+    (code("ab"), code("ac"), 1 / 3, 1 / 16),
+    ("", code("ab"), 1.0, 1.0),
+    ("prose", "words", None, 4 / 5),
+    (GOOD, "", None, None),
+]
+"""Of "ab" and its line break one of three characters differs, of its block one of sixteen."""
+
+
+@pytest.mark.parametrize("answer, reference, of_code, of_text", DISTANCES)
+def test_distances_to_the_good_answer(answer, reference, of_code, of_text):
+    found = {score.metric: score.value for score in score_distance(record(answer, reference=reference))}
+    assert found == {"distance/code": of_code, "distance/text": of_text}
+
+
+@given(st.text("ab", max_size=6), st.text("ab", max_size=6))
+def test_the_distance_is_levenshteins(left, right):
+    found = score_distance(record(left, reference=right or "c"))[1].value
+    assert found == levenshtein(left, right or "c") / max(len(left), len(right or "c"))
+
+
+def levenshtein(left, right):
+    """By its definition."""
+    if not left or not right:
+        return len(left) + len(right)
+    if left[0] == right[0]:
+        return levenshtein(left[1:], right[1:])
+    return 1 + min(levenshtein(left[1:], right), levenshtein(left, right[1:]), levenshtein(left[1:], right[1:]))
+
+
+def test_a_continuation_is_compared_as_the_program_that_it_completes():
+    prompt = 'def halve(n):\n    """Half."""\n'
+    made = GenerationRecord(
+        "p1", prompt, "    return n // 2\n", "stop", 1, 1, code(f"{prompt}    return n // 2"), "humaneval", ()
+    )
+    assert score_distance(made)[0].value == 0
+
+
+UNTOLD = (unscored("halve", "the checks cannot be told as calls: assert halve(1) > 0"),)
+
+
+def test_tests_that_cannot_be_told_leave_an_answer_unscored():
+    found = scores_of(score_execution(record(GOOD, tests=UNTOLD), execute=never))
+    assert found["passed"] == (None, "unscored: the checks cannot be told as calls: assert halve(1) > 0")
+
+
+FORMS = [
+    ({"$equals": 2}, "2.0", True),
+    ({"$equals": True}, "1", True),
+    ({"$equals": 0.3}, "0.1 + 0.2", False),
+    ({"$equals": {"$tuple": [1, 2]}}, "(1, 2)", True),
+    ({"$equals": {"$tuple": [1, 2]}}, "[1, 2]", False),
+    ({"$equals": [1, 2]}, "(1, 2)", False),
+    ({"$equals": {"$dict": [[1, {"$set": [1, 2]}]]}}, "{1: {2, 1}}", True),
+    ({"$equals": {"$dict": [["a", 1]]}}, "__import__('collections').Counter('a')", True),
+    ({"$equals": {"$complex": [0, 1]}}, "1j", True),
+    ({"$equals": 2}, "type('Equal', (), {'__eq__': lambda *_: True})()", False),
+    ({"$near": 2, "$below": 0.5}, "2.4", True),
+    ({"$near": 2, "$below": 0.5}, "2.5", False),
+    ({"$near": 2, "$within": 0.5, "$relative": 0}, "2.5", True),
+    ({"$near": 2, "$within": 0, "$relative": 0.5}, "4", True),
+    ({"$near": 2, "$within": 0, "$relative": 0.5}, "'2'", False),
+    ({"$near": 2, "$below": 0.5}, "float('nan')", False),
+    ({"$near": 2, "$below": 0.5}, "type('Near', (), {'__sub__': lambda *_: 0})()", False),
+    ({"$unscored": "why"}, "None", False),
+    ({"$set": "is a value"}, "{'$set': 'is a value'}", True),
+]
+
+
+@pytest.mark.parametrize("expected, value, meets", FORMS)
+def test_forms_of_what_is_expected(expected, value, meets):
+    test = FunctionTest.of("f", expected=expected)
+    assert passed(execute(f"def f():\n    return {value}\n", [test]), [test]) is meets
+
+
+@pytest.mark.parametrize(
+    "said", ['{"$set": [[1]]}', '{"$dict": [1]}', '{"$complex": ["1", 2]}', '{"$other": []}', "{}", "["]
+)
+def test_what_the_sandbox_would_not_write_is_not_equal(said):
+    assert not met(said, FunctionTest.of("f", expected={"$equals": [1]}))
+
+
+def test_what_python_calls_equal_is_explained_as_python():
+    test = FunctionTest.of(
+        "lambda given_0: tuple(halve(given_0))", 4, expected={"$equals": {"$tuple": [{"$set": [2]}]}}
+    )
+    program = code("def halve(n):\n    return [n, {3, 1}]")
+    explanation = scores_of(score_execution(record(program, tests=(test,))))["passed"][1]
+    assert explanation == "(lambda given_0: tuple(halve(given_0)))(4) returned (4, {1, 3}), expected ({2},)"
+
+
+@pytest.mark.parametrize("answer, passes", [("    return n // 2\n\nprint(", 1.0), ("    return n / 3\n", 0.0)])
+def test_an_answer_that_continues_a_program_is_run_with_it(answer, passes):
+    """Both ways: HumanEval's prompts go on in the answer, and elsewhere such an answer has no code."""
+    tests = (FunctionTest.of("halve", 4, expected={"$equals": 2}),)
+    prompt = 'def halve(n):\n    """Half."""\n'
+    given = [GenerationRecord("p1", prompt, answer, "stop", 1, 1, "", source, tests) for source in ("humaneval", "own")]
+    completed, alone = (scores_of(score_execution(record)) for record in given)
+    assert (completed["compiles"][0], completed["passed"][0]) == (1.0, passes)
+    assert alone["passed"] == (0.0, "the answer has no Python code block")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import combinations
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -406,3 +410,37 @@ def test_the_interval_of_kappa_covers_where_answers_to_a_prompt_are_alike():
         assert found is not None
         covered.append(found.low <= 0.5 <= found.high)
     assert 0.88 <= np.mean(covered) <= 0.99
+
+
+# pass@k against enumeration
+
+
+@settings(max_examples=200)
+@given(passing=st.lists(st.booleans(), min_size=1, max_size=9), data=st.data())
+def test_pass_at_k_is_the_share_of_all_draws_with_a_passing_answer(passing, data):
+    """By enumerating every way to draw k of the n answers."""
+    k = data.draw(st.integers(1, len(passing)))
+    draws = list(combinations(passing, k))
+    assert pass_at_k(len(passing), sum(passing), k) == pytest.approx(sum(map(any, draws)) / len(draws), abs=1e-12)
+
+
+@given(n=st.integers(1, 400), data=st.data())
+def test_pass_at_k_agrees_with_exact_fractions_and_only_grows(n, data):
+    """Chen et al. 2021, equation 1, in whole numbers; more draws or more passing answers never make it less."""
+    passed, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    exact = 1 - Fraction(comb(n - passed, k), comb(n, k))
+    assert pass_at_k(n, passed, k) == pytest.approx(float(exact), abs=1e-9)
+    if k < n:
+        assert pass_at_k(n, passed, k + 1) >= pass_at_k(n, passed, k) - 1e-12
+    assert pass_at_k(n, passed, 1) == pytest.approx(passed / n)
+
+
+@settings(max_examples=50)
+@given(passing=st.lists(st.booleans(), min_size=2, max_size=7), data=st.data())
+def test_pass_at_k_is_unbiased(passing, data):
+    """Over all samples of n from a larger lot, its mean is the chance of the lot itself."""
+    n = data.draw(st.integers(1, len(passing)))
+    k = data.draw(st.integers(1, n))
+    samples = list(combinations(passing, n))
+    mean = sum(pass_at_k(n, sum(sample), k) for sample in samples) / len(samples)
+    assert mean == pytest.approx(pass_at_k(len(passing), sum(passing), k), abs=1e-12)

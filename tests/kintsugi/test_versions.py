@@ -65,6 +65,7 @@ from pipeline.stages.annotate_by_model import AnnotateByModel
 from pipeline.stages.embed import EmbedStage
 from pipeline.stages.embed_by_model import EmbedByModel
 from pipeline.stages.rectify import RectifyStage
+from pipeline.stages.select import SelectStage
 from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
@@ -77,6 +78,7 @@ from training.worker import learning_rate
 
 PINS = {
     "source": (4, "c3d4f26a79c9991fefd1"),
+    "select": (1, "d47dac5c76e289b29b5c"),
     "embed": (4, "b17756ebf8d53aa87f68"),
     "rectify": (1, "8e3bc53a30f5187825eb"),
     "tag": (1, "2318da42e3be6b7012b3"),
@@ -86,7 +88,7 @@ PINS = {
     "preference": (3, "4b90b51383f454a56247"),
     "generate": (2, "c6196f5b15b1f1210eb0"),
     "likelihood": (1, "01bf9073c98f7534e830"),
-    "score": (5, "a8e8ce6136e058075759"),
+    "score": (5, "9481aa6853f35d28c602"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "compare": (6, "a1b0c2388d53e9148af6"),
@@ -374,6 +376,7 @@ def by_model(kind: str) -> Any:
 
 OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
+    "select": lambda: [found.to_row() for part in SelectStage(without=("*/w*",))(rows()[:6]) for found in part],
     "embed": lambda: [record.to_row() for record in broken()],
     "rectify": lambda: by_model("rectify"),
     "tag": lambda: by_model("tag"),

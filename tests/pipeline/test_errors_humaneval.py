@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from random import Random
 
 import pytest
+from benchmark_files import humaneval, needs_humaneval
 
 from pipeline import spans
 from pipeline.errors import ERROR_TYPES, edge_cases, infinite_loops, off_by_one
-from pipeline.errors.answers import code_of, program_of
+from pipeline.errors.answers import program_of
 from pipeline.errors.base import Case, Execute, Proposal
 from pipeline.errors.edge_inputs import is_edge_case
 from pipeline.errors.inputs import made_tests
 from pipeline.records import FunctionTest, QARecord
 from pipeline.sandbox.run import Execution, execute, passed, same_outcome
-from pipeline.sources.humaneval import from_humaneval, plain_calls, read_humaneval
 
-HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval.jsonl.gz"
 TRIED = 6
 """Sites of one type tried on one row."""
-
-needs_data = pytest.mark.skipif(
-    not HUMANEVAL.exists(), reason="../shared/data/humaneval.jsonl.gz is not in this checkout"
-)
 
 
 @dataclass(frozen=True)
@@ -102,75 +95,20 @@ def break_all(rows: Sequence[QARecord], *kinds: str) -> dict[str, list[Broken]]:
     return found
 
 
-@cache
-def rows() -> list[QARecord]:
-    return read_humaneval(HUMANEVAL)
-
-
-@needs_data
-def test_every_row_is_read_with_its_plain_asserts() -> None:
-    assert len(rows()) == 164 and all(code_of(row.response) is not None for row in rows())
-    assert sum(bool(row.tests) for row in rows()) >= 140
-    first = rows()[0].tests[0]
-    assert first.function == "has_close_elements" and first.expected == "true"
-
-
-@needs_data
+@needs_humaneval
 def test_some_humaneval_rows_break_and_show_it() -> None:
-    found = break_all([rows()[0], rows()[47]], off_by_one.NAME, edge_cases.NAME)
+    found = break_all([humaneval()[0], humaneval()[47]], off_by_one.NAME, edge_cases.NAME)
     assert len(found[off_by_one.NAME]) >= 1
 
 
-@needs_data
+@needs_humaneval
 @pytest.mark.extensive
 def test_humaneval_breaks_as_promised(record_property: pytest.RecordProperty) -> None:
-    guarded = [row for row in rows() if ERROR_TYPES[edge_cases.NAME].propose(row.response, row.prompt)]
-    found = break_all(rows(), off_by_one.NAME, edge_cases.NAME, infinite_loops.NAME)
+    guarded = [row for row in humaneval() if ERROR_TYPES[edge_cases.NAME].propose(row.response, row.prompt)]
+    found = break_all(humaneval(), off_by_one.NAME, edge_cases.NAME, infinite_loops.NAME)
     figures = {kind: len(broken) for kind, broken in found.items()}
-    print(f"{figures} of {len(rows())} rows; {len(guarded)} have a guard, a try or a fallback")
+    print(f"{figures} of {len(humaneval())} rows; {len(guarded)} have a guard, a try or a fallback")
     record_property("figures", figures)
     assert figures[off_by_one.NAME] >= 60
     assert figures[edge_cases.NAME] >= 20
     assert figures[infinite_loops.NAME] >= 7
-
-
-CHECK = """
-METADATA = {}
-
-def check(candidate):
-    helper = 3
-    assert candidate([1, -2.5], "a") == (1, [2]), "why"
-    assert None is candidate({"a": [True]}, None)
-    assert candidate(helper) == 1
-    assert candidate((1, 2)) == 1
-    assert candidate({1: 2}) == 1
-    assert candidate(1) == {2}
-    assert abs(candidate(1) - 2) < 1e-6
-    assert candidate(x=1) == 2
-    assert other(1) == 2
-    assert True
-    for _ in range(3):
-        assert candidate(1) == 4
-    assert candidate([1, -2.5], "a") == (1, [2])
-"""
-
-
-def test_plain_asserts_become_tests() -> None:
-    assert plain_calls(CHECK, "f") == (
-        FunctionTest.of("f", [1, -2.5], "a", expected=[1, [2]]),
-        FunctionTest.of("f", {"a": [True]}, None, expected=None),
-    )
-    assert plain_calls("def check(", "f") == ()
-
-
-def test_a_row_of_humanevals_shape_becomes_a_record() -> None:
-    row = {
-        "task_id": "HumanEval/x",
-        "prompt": 'def f(n):\n    """Half."""\n',
-        "canonical_solution": "    return n // 2\n",
-        "entry_point": "f",
-        "test": "def check(candidate):\n    assert candidate(4) == 2\n",
-    }
-    record = from_humaneval(row, row["task_id"])
-    assert program_of(record.response) == 'def f(n):\n    """Half."""\n    return n // 2\n'
-    assert record.tests == (FunctionTest.of("f", 4, expected=2),) and record.prompt == row["prompt"]

@@ -16,7 +16,8 @@ from sandboxes import ROOT, call, lives, processes_called, value_of, wait_for
 
 from pipeline.records import FunctionTest
 from pipeline.sandbox import launch
-from pipeline.sandbox.run import Execution, Limits, Outcome, execute, passed, same_json
+from pipeline.sandbox.run import Execution, Limits, Outcome, execute, passed
+from pipeline.sandbox.values import same_json
 
 
 def test_right_and_wrong_values_are_told_apart() -> None:
