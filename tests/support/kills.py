@@ -319,13 +319,17 @@ def fingerprint(directory: Path) -> dict[str, Any]:
     return _untimed({"manifest": manifest, "files": files, "metrics": [json.loads(line) for line in lines], **table})
 
 
-TIMED = {"metrics.jsonl", "results.json", "report.md", "index.html"}
+TIMED = {"metrics.jsonl", "results.json", "results.csv", "report.md", "index.html"}
 """Files that name seconds. The reports are written from results.json alone, which is compared without them."""
 
 
 def _untimed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _untimed(item) for key, item in value.items() if not key.endswith(("seconds", "per_second"))}
+        return {
+            key: _untimed(item)
+            for key, item in value.items()
+            if not key.endswith(("seconds", "per_second", "per_minute"))
+        }
     return [_untimed(item) for item in value] if isinstance(value, list) else value
 
 
