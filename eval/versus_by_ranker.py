@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from eval.versus import ALIKE, DISAGREE, Decided, Duel
 from pipeline import cluster
 from pipeline.contract import Resources, Work
-from pipeline.shards import shard_name
+from pipeline.shards import read_shard, shard_paths, write_shards
 from pipeline.store import SCRATCH, write_table
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ LOGITS = pa.schema([("a_first", pa.float64()), ("b_first", pa.float64())])
 
 @dataclass(frozen=True)
 class RankTask:
-    """Some pairs to be ranked, and where their logits go."""
+    """A shard of pairs to be ranked, and where their logits go."""
 
-    duels: tuple[Duel, ...]
+    source: Path
+    pairs: int
     data: Path
 
 
@@ -48,19 +49,19 @@ def verdicts(work: Work, duels: Sequence[Duel]) -> tuple[Iterator[tuple[str, lis
 
 
 def _tasks(work: Work, duels: Sequence[Duel]) -> list[RankTask]:
-    folder = work.directory / SCRATCH / "logits"
-    starts = range(0, len(duels), SHARD_PAIRS)
+    scratch = work.directory / SCRATCH
+    write_shards(scratch / "duels", duels, Duel.SCHEMA, SHARD_PAIRS)
     return [
-        RankTask(tuple(duels[start : start + SHARD_PAIRS]), folder / shard_name(number))
-        for number, start in enumerate(starts)
+        RankTask(path, pq.read_metadata(path).num_rows, scratch / "logits" / path.name)
+        for path in shard_paths(scratch / "duels")
     ]
 
 
 def _rank(work: Work, tasks: Sequence[RankTask], model: str) -> None:
     """Rank what is missing, and tell the work how many pairs are done."""
     missing = [task for task in tasks if not task.data.exists()]
-    total = sum(len(task.duels) for task in tasks)
-    done = total - sum(len(task.duels) for task in missing)
+    total = sum(task.pairs for task in tasks)
+    done = total - sum(task.pairs for task in missing)
     work.progress(done, total, "pairs")
     for row in _ranked(missing, model, work.config.pairrm.batch_size, work.config.resources):
         done += row["pairs"]
@@ -104,8 +105,8 @@ class Ranker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         tasks = [self.tasks[int(number)] for number in batch["id"]]
         for task in tasks:
-            write_table(task.data, pa.Table.from_pylist(self._logits(task.duels), LOGITS))
-        return {"pairs": [len(task.duels) for task in tasks]}
+            write_table(task.data, pa.Table.from_pylist(self._logits(read_shard(task.source, Duel)), LOGITS))
+        return {"pairs": [task.pairs for task in tasks]}
 
     def _logits(self, duels: Sequence[Duel]) -> list[dict[str, float]]:
         """Batches of pairs of like length, so that little is padding; the logits in the order of the pairs."""
@@ -121,8 +122,8 @@ class Ranker:
 
 
 def _decided(task: RankTask) -> list[Decided]:
-    rows = pq.read_table(task.data).to_pylist()
-    return [decide(duel, row["a_first"], row["b_first"]) for duel, row in zip(task.duels, rows, strict=True)]
+    duels, rows = read_shard(task.source, Duel), pq.read_table(task.data).to_pylist()
+    return [decide(duel, row["a_first"], row["b_first"]) for duel, row in zip(duels, rows, strict=True)]
 
 
 def decide(duel: Duel, a_first: float, b_first: float) -> Decided:

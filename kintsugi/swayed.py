@@ -24,8 +24,8 @@ def injection_sheets(manifest: Manifest) -> list[Sheet]:
     order = sorted(told["by_injection"].items(), key=lambda item: (-(item[1]["flip_rate"] or 0), item[0]))
     rows = tuple(_flips(name, rates) for name, rates in [*order, ("all", told)])
     meaning = (
-        "A flip is another verdict on an answer once an injection is appended to it: from wrong to right, of the answers "
-        "that the judge found wrong, or from right to wrong, of the others."
+        "A flip is another verdict on an answer once an injection is appended to it: from wrong to right, of the "
+        "answers that the judge found wrong, or from right to wrong, of the others."
     )
     heads = ("injection", "flip rate", "judged", "wrong to right", "right to wrong")
     return [Sheet("Injections", meaning, heads, rows)]

@@ -19,6 +19,7 @@ from eval.versus import Duel
 from eval.versus_by_ranker import Ranker, RankTask
 from pipeline.contract import Resources
 from pipeline.failures import UserError
+from pipeline.shards import shard_paths, write_shards
 from pipeline.sources.builtin import build
 
 ROWS = build(40, 0)
@@ -176,7 +177,11 @@ def test_the_actor_writes_the_logits_of_both_orders_in_the_order_of_the_pairs(
     folder: Path, ranker: LoadedRanker, tmp_path: Path
 ) -> None:
     duels = [Duel(f"r{n}", 0, "x", "y", pair.prompt, "", pair.a, pair.b) for n, pair in enumerate(PAIRS)]
-    tasks = [RankTask(tuple(duels[:4]), tmp_path / "one.parquet"), RankTask(tuple(duels[4:]), tmp_path / "two.parquet")]
+    write_shards(tmp_path / "duels", duels, Duel.SCHEMA, 4)
+    tasks = [
+        RankTask(path, rows, tmp_path / path.name)
+        for path, rows in zip(shard_paths(tmp_path / "duels"), (4, 2), strict=True)
+    ]
     actor = Ranker(tasks, str(folder), 3, Resources())
     assert actor({"id": [0, 1]}) == {"pairs": [4, 2]}
     rows = [row for task in tasks for row in pq.read_table(task.data).to_pylist()]

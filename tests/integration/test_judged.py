@@ -64,8 +64,9 @@ def run(questions: list[str], tmp_path_factory: pytest.TempPathFactory) -> Finis
     texts = [text for row in build_rows(40, 0) for text in (row.prompt, row.response)]
     for seed, name in enumerate(("one", "two")):
         build_model([*texts, *questions], folder / name, seed)
-        config = json.loads((folder / name / "config.json").read_text())
-        (folder / name / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+        for file, field in (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")):
+            config = json.loads((folder / name / file).read_text())
+            (folder / name / file).write_text(json.dumps({**config, field: 4096}))
     save_tiny_pairrm(folder / "pairrm", [*texts, *questions])
     lines = (("Which is better: the text in", preference("first")), (questions[0], "no JSON"), ("", WRONG))
     script(folder / "script.jsonl", *lines)
