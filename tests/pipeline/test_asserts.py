@@ -75,6 +75,14 @@ def test_what_an_assert_says(body: str, expected: FunctionTest) -> None:
     assert told(body) == (expected,)
 
 
+def test_a_function_may_be_called_as_a_builtin_one() -> None:
+    checks = Checks("sum", ast.parse("assert sum([{1, 2}, {}], 6) == 3\nassert sum([5], 0) == sorted([5])[0]").body)
+    assert as_tests(checks, "sum", "def sum(items, start):\n    return 3 if start else 5") == (
+        call(6, called="lambda given_0: sum([{1, 2}, {}], given_0)", expected={"$equals": 3}),
+        call([5], 0, called="sum", expected={"$equals": 5}),
+    )
+
+
 def test_several_asserts_in_one_and_again_are_told_once() -> None:
     body = "assert candidate('ab') == 'ba' and candidate('') == ''\nassert True, 'fine'\nassert candidate('') == ''"
     assert told(body) == (call("ab", expected="ba"), call("", expected=""))
