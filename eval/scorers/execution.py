@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pipeline.errors.base import Execute
 from pipeline.errors.compiling import compile_failure, described
@@ -10,13 +11,20 @@ from pipeline.errors.completions import program_for
 from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
 from pipeline.sandbox import run, values
 from pipeline.sandbox.run import Execution, Outcome
+from pipeline.sources.humaneval import HUMANEVAL, MBPP
 
+BENCHMARKS = frozenset({HUMANEVAL, MBPP})
 SHOWN = 100
 """Characters of one value, call or message that an explanation shows."""
 
 
-def score_execution(record: GenerationRecord, *, execute: Execute = run.execute) -> list[ScoreRecord]:
-    """`compiles` and `passed`, each 1 or 0; `passed` is None where the record has no tests."""
+BENCHMARK = run.Limits(cpu_seconds=3, wall_seconds=30.0)
+"""HumanEval's own limit (Chen et al. 2021; `timeout` of openai/human-eval), which MBPP is run with, too."""
+
+
+def score_execution(record: GenerationRecord, *, execute: Execute | None = None) -> list[ScoreRecord]:
+    """`compiles` and `passed`, each 1 or 0; `passed` is None where there are no tests that can be told."""
+    execute = execute or partial(run.execute, limits=BENCHMARK if record.source in BENCHMARKS else run.Limits())
     program = program_for(record.prompt, record.response, record.source)
     problem = compile_error(program) if program else "the answer has no Python code block"
     compiles = ScoreRecord(record.id, "compiles", float(not problem), problem or "the code compiles")

@@ -22,7 +22,7 @@ from pipeline.errors.shapes import is_json
 from pipeline.failures import UserError
 from pipeline.records import FunctionTest
 from pipeline.sandbox import values
-from pipeline.sandbox.run import Limits, execute
+from pipeline.sandbox.run import Limits, execute, passed
 from pipeline.sources.assert_forms import GAP, KEEP, KEPT, NOTE, Cannot, Opener, Site, replaced
 
 LIMITS = Limits(cpu_seconds=10, wall_seconds=60.0, output_bytes=8 * 2**20)
@@ -51,11 +51,15 @@ def kintsugi_record(function):
 
 @dataclass(frozen=True)
 class Checks:
-    """Statements with asserts about `candidate`. `before` are those of their module, which are run first."""
+    """Statements with asserts about `candidate`. `before` are those of their module, which are run first.
+
+    `setup` is a program that is run beside the answer before every call: it makes objects of the answer's classes.
+    """
 
     candidate: str
     statements: Sequence[ast.stmt]
     before: Sequence[ast.stmt] = ()
+    setup: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,19 @@ def as_tests(checks: Checks, function: str, reference: str) -> tuple[FunctionTes
     cannot be isolated here.
     """
     try:
-        opener = Opener(checks.candidate, function, ast.parse(reference).body, [*checks.before, *checks.statements])
+        program = [*ast.parse(reference).body, *ast.parse(checks.setup).body]
+        opener = Opener(checks.candidate, function, program, [*checks.before, *checks.statements])
         rewriter = _Rewriter(opener)
         body = rewriter.rewritten(checks.statements)
-        notes = _read(body, rewriter) if rewriter.sites else []
+        notes = _read(body, rewriter, checks.setup) if rewriter.sites else []
+        is_read = notes is not None
         if notes is None:
             notes = list(_recorded(checks, body, function, reference))
-        found = [_test(opener, rewriter.sites[site], pieces, function) for site, pieces in notes]
-        return tuple(dict.fromkeys(found))
+        told = [_test(opener, rewriter.sites[site], pieces, function, checks.setup) for site, pieces in notes]
+        found = tuple(dict.fromkeys(told))
+        if not is_read and not passed(execute(reference, found, LIMITS), found):
+            raise Cannot("the reference solution does not pass them as such")
+        return found
     except UserError:  # it is a ValueError, too
         raise
     except (Cannot, SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
@@ -173,9 +182,9 @@ class _Rewriter:
         return [*made, statement]
 
 
-def _read(body: Sequence[ast.stmt], rewriter: _Rewriter) -> list[Note] | None:
+def _read(body: Sequence[ast.stmt], rewriter: _Rewriter, setup: str) -> list[Note] | None:
     """The notes where nothing has to be run for them: asserts alone, and literals in them."""
-    if list(body) != rewriter.notes:
+    if list(body) != rewriter.notes or setup:
         return None
     read = [[Piece.of(ast.unparse(piece)) for piece in site.pieces] for site in rewriter.sites]
     return list(enumerate(read)) if all(piece.known for pieces in read for piece in pieces) else None
@@ -186,7 +195,7 @@ def _recorded(checks: Checks, body: list[ast.stmt], function: str, reference: st
     arguments = ast.arguments([], [ast.arg(checks.candidate)], None, [], [], None, [])
     check = ast.FunctionDef("kintsugi_check", arguments, body or [ast.Pass()], [])
     module = ast.fix_missing_locations(ast.Module([*checks.before, check], []))
-    program = f"{reference}\n{RECORDER}\n{ast.unparse(module)}\n"
+    program = f"{reference}\n{RECORDER}\n{checks.setup}\n{ast.unparse(module)}\n"
     if error := compile_failure(program):
         raise Cannot(f"they do not compile: {described(error)}")
     seen = execute(program, [FunctionTest.of("kintsugi_record", function)], LIMITS)
@@ -197,7 +206,7 @@ def _recorded(checks: Checks, body: list[ast.stmt], function: str, reference: st
         yield int(site), [Piece.of(str(piece)) for piece in pieces]
 
 
-def _test(opener: Opener, site: Site, pieces: Sequence[Piece], function: str) -> FunctionTest:
+def _test(opener: Opener, site: Site, pieces: Sequence[Piece], function: str, setup: str) -> FunctionTest:
     """One assert as it was met once: what JSON can hold is given as arguments, other values stand in the call."""
     names: list[str] = []
     given: list[Any] = []
@@ -215,6 +224,8 @@ def _test(opener: Opener, site: Site, pieces: Sequence[Piece], function: str) ->
         if not piece.known:
             raise Cannot(f"the value of {_shown(source)!r} is no Python literal")
     call, parameters = site.call(function, fillings), ", ".join(names)
+    if setup:
+        call = f"(exec({setup!r}, globals()), {call})[1]"
     called = function if call == f"{function}({parameters})" else f"{f'lambda {parameters}'.strip()}: {call}"
     return FunctionTest.of(called, *given, expected=site.expected([piece.value for piece in pieces[count:]]))
 

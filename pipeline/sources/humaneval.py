@@ -37,9 +37,9 @@ def from_mbpp(row: Row, id: str) -> QARecord:
     question = text(row, "prompt" if "prompt" in row else "text")
     code = text(row, "code").replace("\r\n", "\n")
     asserts = _lines(row, "test_list")
-    before = [*_lines(row, "test_imports"), string(row.get("test_setup_code") or "", "test_setup_code")]
+    setup = string(row.get("test_setup_code") or "", "test_setup_code").replace("\r\n", "\n")
     prompt = f"{question.strip()}{ASKED}" + "".join(f"    {line}\n" for line in asserts)
-    tests = _listed("\n".join(asserts), "\n".join(before), code)
+    tests = _listed("\n".join(asserts), "\n".join(_lines(row, "test_imports")), setup.strip(), code)
     return QARecord(id, prompt, fenced(code), MBPP, tests)
 
 
@@ -64,7 +64,7 @@ def _checked(checks: str, function: str, code: str) -> tuple[FunctionTest, ...]:
     return as_tests(Checks(found[0].args.args[0].arg, found[0].body, before), function, code)
 
 
-def _listed(asserts: str, before: str, code: str) -> tuple[FunctionTest, ...]:
+def _listed(asserts: str, imports: str, setup: str, code: str) -> tuple[FunctionTest, ...]:
     """Asserts that stand alone. They are about the function of the reference that they name most often."""
     statements, solution = _parsed(asserts, "test_list"), _parsed(code, "code")
     named = Counter(part.id for node in statements for part in ast.walk(node) if isinstance(part, ast.Name))
@@ -72,7 +72,8 @@ def _listed(asserts: str, before: str, code: str) -> tuple[FunctionTest, ...]:
     known = [name for name, _ in named.most_common() if name in defined]
     if not known:
         return (values.unscored("", "the asserts name no function of the reference solution"),)
-    return as_tests(Checks(known[0], statements, _parsed(before, "test_setup_code")), known[0], code)
+    _parsed(setup, "test_setup_code")
+    return as_tests(Checks(known[0], statements, _parsed(imports, "test_imports"), setup), known[0], code)
 
 
 def _parsed(program: str, field: str) -> Sequence[ast.stmt]:

@@ -16,6 +16,7 @@ from eval.scorers.execution import SHOWN, compile_error, explain, score_executio
 from pipeline.errors import ERROR_TYPES
 from pipeline.errors.base import Finding, Unscored
 from pipeline.records import CallResult, FunctionTest, GenerationRecord, ScoreRecord
+from pipeline.sandbox import run
 from pipeline.sandbox.run import Execution, Outcome, execute, passed
 from pipeline.sandbox.values import met, unscored
 
@@ -306,3 +307,12 @@ def test_an_answer_that_continues_a_program_is_run_with_it(answer, passes):
     completed, alone = (scores_of(score_execution(record)) for record in given)
     assert (completed["compiles"][0], completed["passed"][0]) == (1.0, passes)
     assert alone["passed"] == (0.0, "the answer has no Python code block")
+
+
+def test_benchmarks_have_the_time_that_they_give(monkeypatch):
+    """openai/human-eval waits three seconds."""
+    asked = []
+    monkeypatch.setattr(run, "execute", lambda program, tests, limits: asked.append(limits) or Execution("crashed"))
+    for source in ("humaneval", "mbpp", "own"):
+        score_execution(GenerationRecord("p1", "", GOOD, "stop", 1, 1, "", source, TESTS))
+    assert [limits.cpu_seconds for limits in asked] == [3, 3, 1]

@@ -22,7 +22,7 @@ REFERENCE = """
 from typing import List
 
 def rotate(items, by=1):
-    return items[by:] + items[:by]
+    return items[0] if by is None else items[by:] + items[:by]
 
 def poly(xs, x):
     return sum(c * x**i for i, c in enumerate(xs))
@@ -40,6 +40,8 @@ def call(*arguments: Any, expected: Any, called: str = "rotate") -> FunctionTest
     return FunctionTest.of(called, *arguments, expected=expected)
 
 
+IMPORTED = "__import__('importlib').import_module('datetime')"
+
 SAID = [
     ("assert candidate([1, 2], 1) == [2, 1]", call([1, 2], 1, expected={"$equals": [2, 1]})),
     ("assert 'ba' == candidate('ab'), candidate('')", call("ab", expected="ba")),
@@ -48,21 +50,22 @@ SAID = [
     ("assert candidate([1]) is True", call([1], expected=True)),
     ("assert candidate((1, 2)) == (2, 1)",
      call(called="lambda: rotate((1, 2))", expected={"$equals": {"$tuple": [2, 1]}})),
-    ("assert candidate([3 * 19]) == {1: 2}", call([57], expected={"$equals": {"$dict": [[1, 2]]}})),
+    ("assert candidate([{1: 3 * 19}], None) == {1: 57}",
+     call(None, called="lambda given_0: rotate([{1: 57}], given_0)", expected={"$equals": {"$dict": [[1, 57]]}})),
     ("assert not candidate([])", call([], called="lambda given_0: bool(rotate(given_0))", expected=False)),
-    ("assert abs(candidate([1.0]) - 2 / 4) < 1e-6", call([1.0], expected={"$near": 0.5, "$below": 1e-6})),
+    ("assert abs(candidate([0.5], None) - 2 / 4) < 1e-6", call([0.5], None, expected={"$near": 0.5, "$below": 1e-6})),
     ("assert 0.1 >= abs(2 - candidate([1]))", call([1], expected={"$near": 2, "$within": 0.1, "$relative": 0})),
-    ("import math\nassert math.isclose(candidate([1]), 4, rel_tol=0.001)",
-     call([1], expected={"$near": 4, "$within": 0, "$relative": 0.001})),
+    ("import math\nassert math.isclose(candidate([4], None), 4, rel_tol=0.001)",
+     call([4], None, expected={"$near": 4, "$within": 0, "$relative": 0.001})),
     ("assert set(candidate([1, 2])) == {2, 1}",
      call([1, 2], called="lambda given_0: set(rotate(given_0))", expected={"$equals": {"$set": [1, 2]}})),
     ("assert candidate([1, 2])[0] == 2",
      call([1, 2], 0, called="lambda given_0, given_1: rotate(given_0)[given_1]", expected={"$equals": 2})),
     ("assert candidate('abc')[1:] == 'ca'",
      call("abc", 1, called="lambda given_0, given_1: rotate(given_0)[given_1:]", expected="ca")),
-    ("assert candidate([Point(1)]) == []", call(called="lambda: rotate([Point(1)])", expected={"$equals": []})),
-    ("import datetime\nassert candidate([datetime.date(2, 1, 1)]) == 'x'",
-     call(called="lambda: rotate([__import__('importlib').import_module('datetime').date(2, 1, 1)])", expected="x")),
+    ("assert len(candidate([Point(1)])) == 1", call(called="lambda: len(rotate([Point(1)]))", expected={"$equals": 1})),
+    ("import datetime\nassert str(candidate([datetime.date(2, 1, 1)], None)) == '0002-01-01'",
+     call(None, called=f"lambda given_0: str(rotate([{IMPORTED}.date(2, 1, 1)], given_0))", expected="0002-01-01")),
     ("assert candidate(candidate('abc')) == 'cab'",
      call("abc", called="lambda given_0: rotate(rotate(given_0))", expected="cab")),
     ("assert '-'.join(candidate('ab')) == 'b-a'",
@@ -73,6 +76,14 @@ SAID = [
 @pytest.mark.parametrize("body, expected", SAID)
 def test_what_an_assert_says(body: str, expected: FunctionTest) -> None:
     assert told(body) == (expected,)
+
+
+def test_a_function_may_be_called_as_a_builtin_one() -> None:
+    checks = Checks("sum", ast.parse("assert sum([{1, 2}, {}], 6) == 3\nassert sum([5], 0) == sorted([5])[0]").body)
+    assert as_tests(checks, "sum", "def sum(items, start):\n    return 3 if start else 5") == (
+        call(6, called="lambda given_0: sum([{1, 2}, {}], given_0)", expected={"$equals": 3}),
+        call([5], 0, called="sum", expected={"$equals": 5}),
+    )
 
 
 def test_several_asserts_in_one_and_again_are_told_once() -> None:
@@ -105,7 +116,7 @@ root = candidate(copy.deepcopy(xs), 0)
 xs.append(3)
 assert math.fabs(poly(xs, root)) < 100
 """
-    reference = REFERENCE.replace("return items[by:] + items[:by]", "return items[by]")
+    reference = REFERENCE.replace("items[by:] + items[:by]", "items[by]")
     called = "lambda given_0, given_1, given_2: poly(given_0, rotate(given_1, given_2))"
     made = call([1, 2, 3], [1, 2], 0, called=called, expected={"$near": 0, "$below": 100})
     assert told(body, reference) == (made,)

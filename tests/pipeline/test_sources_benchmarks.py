@@ -83,6 +83,26 @@ def test_an_mbpp_row_in_either_shape(tmp_path: Path) -> None:
     assert all(passed(execute(program_of(row.response), row.tests), row.tests) for row in (first, second))
 
 
+TREE = {
+    **MBPP,
+    "text": "Write a function for the height of a tree.",
+    "code": "class Node:\n  def __init__(self, v):\n    self.left = self.right = None\ndef height(node):\n"
+    "  return 1 + max(height(node.left), height(node.right)) if node else 0",
+    "test_setup_code": "root = Node(1)\r\nroot.left = Node(2)",
+    "test_list": ["assert (height(root)) == 2", "assert height(root.right) == 0 "],
+}
+
+
+def test_objects_that_the_setup_makes_are_made_beside_the_answer(tmp_path: Path) -> None:
+    [record] = rows(tmp_path, TREE)
+    setup = "exec('root = Node(1)\\nroot.left = Node(2)', globals())"
+    expected = [f"lambda: ({setup}, height(root))[1]", f"lambda given_0: ({setup}, height(given_0))[1]"]
+    assert [test.function for test in record.tests] == expected
+    wrong = program_of(record.response).replace("1 + max", "2 + max")
+    right = [passed(execute(program, record.tests), record.tests) for program in (program_of(record.response), wrong)]
+    assert right == [True, False]
+
+
 def test_as_prompts_they_keep_their_tests(tmp_path: Path) -> None:
     """What `kintsugi eval` reads its prompts with."""
     assert rows(tmp_path, HUMANEVAL, format="prompts") == rows(tmp_path, HUMANEVAL)
@@ -96,6 +116,8 @@ def test_as_prompts_they_keep_their_tests(tmp_path: Path) -> None:
         (MBPP, {"test_list": ["assert other([1]) == 1"]}, "the asserts name no function of the reference solution"),
         (MBPP, {"code": "def next_to(items):\n    return 1 / 0", "test_list": ["x = next_to([])", "assert x == 1"]},
          "ZeroDivisionError"),
+        (MBPP, {"test_list": ["x = [1]\nassert next_to(x) == undefined"]}, "NameError"),
+        (MBPP, {"test_list": ["x = [1]\nassert next_to(x) == [3]"]}, "the reference solution does not"),
         (HUMANEVAL, {"test": "def verify(candidate):\n    assert candidate(4) == 2\n"}, "no function check(candidate)"),
     ],
 )  # fmt: skip
