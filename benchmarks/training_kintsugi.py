@@ -11,6 +11,7 @@ from benchmarks import training_workload as work
 from benchmarks.training_measure import Meter
 from benchmarks.training_workload import Answer, Case
 from training.batches import Batch, collate_pairs
+from training.engine import keep_freed_memory
 from training.losses import metrics, preference_loss, sides
 from training.scoring import CachedHidden, LiveReference, Reference, Scorer
 from training.tokens import Example, PairExample
@@ -18,6 +19,7 @@ from training.tokens import Example, PairExample
 
 def run(case: Case, meter: Meter) -> None:
     """Train on the same pairs again and again."""
+    keep_freed_memory()
     policy = Scorer(work.model(case))
     reference, cached_logps = _reference(case, policy)
     adamw = work.optimizer(policy)

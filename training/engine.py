@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Iterator
@@ -75,12 +76,29 @@ def prepare_process(on_gpu: bool) -> None:
     """
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
+        keep_freed_memory()
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if torch.distributed.is_initialized():
         # Else a model that is loaded in shards before there is any engine would take this worker for the only one.
         deepspeed.init_distributed()
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of glibc's malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what a step frees for the next one, where it is glibc's.
+
+    By default large blocks go back to the system when they are freed, and every step pays for fresh pages: about a
+    tenth of its time on a CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Any:

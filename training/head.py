@@ -15,8 +15,9 @@ frozen, as with LoRA, nothing is computed again: the forward pass leaves W' p an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +27,10 @@ from torch.autograd.function import once_differentiable
 CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
 """Logits worked on at once, by kind of device: 32 MiB in fp32, or 256 positions of a vocabulary of 32,768, on a CPU,
 where twice or half as many took as long (2 cores of a Zen 4, D = 256). A GPU wants more of them at a time."""
-KEPT_ELEMENTS = 2**26
-"""Probabilities of either model that are kept for the backward pass rather than computed again: 256 MiB."""
+BLOCK_ELEMENTS = 2**20
+"""Of these, logits that a CPU makes into probabilities at once: 4 MiB, which its caches hold."""
+KEPT_ELEMENTS = 2**27
+"""Probabilities, both models' together, that are kept for the backward pass rather than computed again: 512 MiB."""
 
 
 class HeadWeights(NamedTuple):
@@ -85,13 +88,13 @@ def predict(
         reference: hidden states of the reference, [N, any size], and its head over the same vocabulary; constants.
         top: whether to find the most likely tokens.
         chunk_elements: logits worked on at once; by default, `CHUNK_ELEMENTS`.
-        kept_elements: probabilities of either model kept for the backward pass.
+        kept_elements: probabilities kept for the backward pass, both models' together.
     """
     theirs, their_head = reference or (None, None)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or not head.frozen)
     keeps = learns and not head.frozen and head.cap is None
     chunk = chunk_rows(head.weight, chunk_elements)
-    kept = kept_elements // len(head.weight) if keeps else 0
+    kept = kept_elements // len(head.weight) // (1 if theirs is None else 2) if keeps else 0
     how = _How(head.cap, their_head, learns, top, chunk, kept)
     return Predictions(*_Predict.apply(hidden, head.weight, head.bias, targets, theirs, how))
 
@@ -121,24 +124,25 @@ class _Predict(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         head, scratch = HeadWeights(weight, bias, how.cap), _Scratch(how.chunk, hidden, len(weight))
         ctx.how, ctx.frozen = how, not any(ctx.needs_input_grad[1:3])
-        ctx.kept = 0 if ctx.frozen else min(how.kept, len(hidden))
-        columns, slopes, probabilities = [], [], []
-        for rows in _chunks(ctx.kept, len(hidden), how.chunk):
+        kept = 0 if ctx.frozen else min(how.kept, len(hidden))
+        # Not among the saved tensors: the backward pass writes into them, and gives each back once it is used. A second
+        # one, through a graph that was retained, computes them again.
+        ctx.kept = deque()
+        columns, slopes = [], []
+        for rows in _chunks(kept, len(hidden), how.chunk):
             # What is kept is worked out where it stays.
-            place = scratch.fresh if rows.stop <= ctx.kept else scratch
+            place = scratch.fresh if rows.stop <= kept else scratch
             z = _logits(hidden[rows], head, place(0, rows))
             z_r = None if theirs is None else _logits(theirs[rows], how.reference, place(1, rows))
             bent = _bent(z, how.cap)
-            values, p, p_r = _values(z, z_r, targets[rows], how.top, scratch)
-            columns.append(values)
+            columns.append(_values(z, z_r, targets[rows], how.top))
             if how.learns and ctx.frozen:
-                slopes.append(_slopes(p, p_r, targets[rows], bent, weight))
-            elif rows.stop <= ctx.kept:
-                probabilities += [p, p_r]
+                slopes.append(_slopes(z, z_r, targets[rows], bent, weight))
+            elif rows.stop <= kept:
+                ctx.kept.append((rows, z, z_r))
         logps, lse, kl, reference, top, reference_lse = _joined(columns)
         ctx.mark_non_differentiable(*(value for value in (reference, top) if value is not None))
-        saved = _joined(slopes) if slopes else probabilities
-        ctx.save_for_backward(hidden, weight, bias, targets, theirs, lse, reference_lse, *saved)
+        ctx.save_for_backward(hidden, weight, bias, targets, theirs, lse, reference_lse, *_joined(slopes))
         return logps, lse, kl, reference, top
 
     @staticmethod
@@ -160,20 +164,24 @@ class _Gradients(NamedTuple):
     reference: Tensor
 
 
-def _values(
-    z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool, scratch: _Scratch
-) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor | None]:
+def _values(z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool) -> tuple[Tensor | None, ...]:
     """The columns of a chunk, as in `Predictions` with the reference's lse behind; p in the place of z, p_r of z_r."""
+    size = max(1, BLOCK_ELEMENTS // z.shape[1]) if z.device.type == "cpu" else max(1, len(z))
+    theirs = repeat(None) if z_r is None else z_r.split(size)
+    blocks = zip(z.split(size), theirs, targets.split(size), strict=False)
+    return tuple(_joined([_block_values(*block, top) for block in blocks]))
+
+
+def _block_values(z: Tensor, z_r: Tensor | None, targets: Tensor, top: bool) -> tuple[Tensor | None, ...]:
     best = z.argmax(-1) if top else None
     picked = _picked(z, targets)
     if z_r is None:
         lse = _to_probabilities(z)
-        return (picked - lse, lse, None, None, best, None), z, None
-    picked_r = _picked(z_r, targets)
-    difference = torch.sub(z_r, z, out=scratch(2, slice(0, len(z))))
+        return picked - lse, lse, None, None, best, None
+    picked_r, difference = _picked(z_r, targets), z_r - z
     lse, lse_r = _to_probabilities(z), _to_probabilities(z_r)
     kl = torch.einsum("nv,nv->n", z_r, difference) - (lse_r - lse)
-    return (picked - lse, lse, kl, picked_r - lse_r, best, lse_r), z, z_r
+    return picked - lse, lse, kl, picked_r - lse_r, best, lse_r
 
 
 def _slopes(
@@ -196,14 +204,13 @@ def _from_slopes(gradients: _Gradients, of_target: Tensor, of_policy: Tensor, of
 
 def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients towards hidden states, weight and bias, from probabilities that were kept or are computed again."""
-    hidden, weight, bias, targets, theirs, lse, lse_r, *kept = ctx.saved_tensors
+    hidden, weight, bias, targets, theirs, lse, lse_r = ctx.saved_tensors
     how, scratch = ctx.how, _Scratch(ctx.how.chunk, hidden, len(weight))
     sums = _Sums(hidden, weight, bias, targets)
-    kept_rows = _chunks(0, ctx.kept, how.chunk)[: len(kept) // 2]
-    for rows, p, p_r in zip(kept_rows, kept[::2], kept[1::2], strict=True):
-        sums.add(rows, gradients, p, p_r, None, scratch(0, rows))
     needed = torch.stack(gradients).ne(0)
-    needed[:, : ctx.kept] = False
+    needed[:, : ctx.kept[-1][0].stop if ctx.kept else 0] = False
+    while ctx.kept:
+        sums.add(gradients, *ctx.kept.popleft())
     for with_reference in (True, False):
         wanted = needed[2] if with_reference else needed[:2].any(0) & ~needed[2]
         rows_wanted = wanted.nonzero().squeeze(1)
@@ -214,7 +221,7 @@ def _from_logits(ctx: Any, gradients: _Gradients) -> tuple[Tensor, Tensor | None
             if with_reference:
                 z_r = _logits(theirs[rows], how.reference, scratch(1, rows))
                 p_r = z_r.sub_(lse_r[rows].unsqueeze(1)).exp_()
-            sums.add(rows, gradients, p, p_r, bent, p)
+            sums.add(gradients, rows, p, p_r, bent)
     to_weight = torch.zeros_like(weight) if sums.to_weight is None else sums.to_weight
     return sums.to_hidden, to_weight, sums.to_bias
 
@@ -229,19 +236,14 @@ class _Sums:
         self.to_bias = None if bias is None else torch.zeros_like(bias, dtype=_precise(bias.dtype))
 
     def add(
-        self,
-        rows: slice | Tensor,
-        gradients: _Gradients,
-        p: Tensor,
-        p_r: Tensor | None,
-        bent: Tensor | None,
-        out: Tensor,
+        self, gradients: _Gradients, rows: slice | Tensor, p: Tensor, p_r: Tensor | None, bent: Tensor | None = None
     ) -> None:
-        """A chunk; `out` is where the gradient towards its logits is written, [n, V]."""
+        """A chunk. The gradient towards its logits is written into p."""
         target, policy, reference = (gradient[rows] for gradient in gradients)
-        slope = torch.mul(p, policy.unsqueeze(1), out=out)
+        slope = p.mul_(policy.unsqueeze(1))
         if p_r is not None:
             slope.addcmul_(p_r, reference.unsqueeze(1), value=-1)
+            del p_r
         # No two entries of a chunk are one: this adds in no order that could vary.
         slope[torch.arange(len(slope), device=slope.device), self._targets[rows]] += target
         if bent is not None:
