@@ -143,7 +143,9 @@ class Engine:
         from vllm import SamplingParams
 
         only = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
-        outputs = self._run(texts, [only] * len(texts))
+        # With an adapter, kernels on CPU take a prompt's tokens for requests, which is right for a single one alone.
+        calls = [[text] for text in texts] if self.request else [texts]
+        outputs = [output for call in calls for output in self._run(call, [only] * len(call))]
         return [
             [output.prompt_logprobs[place][text[place]].logprob for place in range(start, len(text))]
             for text, start, output in zip(texts, starts, outputs, strict=True)

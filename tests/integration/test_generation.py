@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 PROMPTS, PAIRS = 200, 24
 TOKENS = 160
 NEAR_TIE = 1e-3
-"""Logits of the two engines differ by rounding in fp32, some 1e-5 here; a choice between two that are closer than a
+"""Logits of the two engines differ by rounding in fp32; a choice between two that are closer than a
 hundred times that may fall either way."""
 
 
@@ -187,8 +187,8 @@ def test_given_answers_are_as_likely_as_transformers_says(
 ) -> None:
     """Over whole weights and over an adapter, which is served unmerged.
 
-    Tolerance: fp32 rounds at 6e-8 of values up to some 20, in sums of a few hundred terms: 1e-4 a token is ten times
-    what was seen; sums over an answer of 100 tokens get 1e-3.
+    Tolerance: fp32 rounds at 6e-8 of values up to some 20, in sums of a few hundred terms: 1e-4 a token leaves
+    room for that; sums over an answer of 100 tokens get 1e-3.
     """
     config = LikelihoodConfig(kind="likelihood", models="m", rows="pairs", limit=PAIRS)
     rows = rows_of(adapters, "rows", "pairs")
