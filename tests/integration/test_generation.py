@@ -30,8 +30,8 @@ pytestmark = pytest.mark.slow
 PROMPTS, PAIRS = 200, 24
 TOKENS = 160
 NEAR_TIE = 1e-3
-"""Logits of the two engines differ by rounding in fp32; a choice between two that are closer than a
-hundred times that may fall either way."""
+"""Logits of the two engines differ by rounding in fp32; a choice between two that are closer than
+this may fall either way."""
 
 
 @dataclass(frozen=True)
