@@ -2,6 +2,7 @@
 
     python -m benchmarks.training            # everything: some forty minutes on two cores
     python -m benchmarks.training --quick    # tiny shapes, no TRL: that it runs; its figures mean nothing
+    python -m benchmarks.training --only dpo_vs_trl_speed    # one comparison again; the file's other figures stay
 
 Three sides train the same model (a random Llama, hidden 256, 4 layers, fp32) with the same AdamW on the same pairs:
 `naive`, full logits of policy and reference as the seed's equations are written; `trl`, its DPOTrainer; and `kintsugi`,
@@ -21,6 +22,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,9 +171,9 @@ def ratios(bench: Bench, comparisons: Sequence[Comparison], growth: Sequence[Cas
             yield comparison.memory, ours.memory / theirs.memory
             in_steps = [found.row()["memory_in_steps_mib"] for found in (ours, theirs)]
             yield f"{comparison.memory}_in_steps", in_steps[0] / max(1.0, in_steps[1])
-    short, long = (bench.get(case) for case in growth)
+    short, long = (bench.get(case) for case in growth or GROWTH)
     if short is not None and long is not None:
-        yield "memory_growth_512_to_4096_tokens", long.memory / short.memory
+        yield training_cases.GROWTH_KEY, long.memory / short.memory
 
 
 def fastest_trl(bench: Bench) -> tuple[Setting, list[dict[str, Any]]]:
@@ -192,6 +194,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     comparisons, growth = training_cases.comparisons(setting), GROWTH
     if options.quick:
         comparisons, growth = training_cases.quick()
+    if options.only:
+        comparisons = tuple(one for one in comparisons if options.only in (one.speed, one.memory))
+        growth = GROWTH if options.only == training_cases.GROWTH_KEY else ()
     agreed: dict[str, float] = {}
     for comparison in comparisons:
         repeats = 1 if options.quick or not comparison.speed else options.repeats
@@ -205,10 +210,27 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "losses_apart_at_most": agreed,
         "left_out": bench.skipped,
         "measurements": [found.row() for found in bench.found.values()],
-        "gpu": None if options.quick else gpu(),
+        "gpu": None if options.quick or options.only else gpu(),
         "hardware": hardware(),
         "load_average": round(os.getloadavg()[0], 1),
     }
+
+
+def laid_over(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a file with some of them measured again."""
+    again = [_case(row) for row in now["measurements"]]
+    kept = [row for row in before["measurements"] if _case(row) not in again]
+    return {
+        **before,
+        **now,
+        "losses_apart_at_most": {**before["losses_apart_at_most"], **now["losses_apart_at_most"]},
+        "measurements": kept + now["measurements"],
+        "gpu": before["gpu"],
+    }
+
+
+def _case(row: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: row[field.name] for field in fields(Case)}
 
 
 def gpu() -> Any:
@@ -224,8 +246,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Tiny shapes in one process, without TRL.")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="Turns that the sides of a target take.")
     parser.add_argument("--out", type=Path, default=OUT)
+    keys = [target.key for target in TARGETS]
+    parser.add_argument("--only", choices=keys, metavar="KEY", help="Measure this figure alone again; the others stay.")
     options = parser.parse_args()
     figures = run(options)
+    if options.only and options.out.exists():
+        figures = laid_over(json.loads(options.out.read_text(encoding="utf-8")), figures)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for target in TARGETS:

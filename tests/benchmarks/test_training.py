@@ -36,6 +36,27 @@ def test_it_runs_and_the_losses_of_the_sides_agree(tmp_path: Path) -> None:
     assert all(row[0] == pytest.approx(0.693147, abs=1e-6) and row[-1] < 0.6931 for row in losses)
 
 
+def test_one_comparison_can_be_measured_again(tmp_path: Path) -> None:
+    """The figures of the others stay in the file, and what is not measured again keeps its row."""
+    case, other = (json.loads(replace(TINY, steps=steps).to_json()) for steps in (2, 3))
+    before = {"a": 1, "b": 2, "gpu": {"mfu": 0.3}, "losses_apart_at_most": {"x": 1e-7}}
+    now = {"b": 3, "gpu": None, "losses_apart_at_most": {"y": 1e-8}, "measurements": [{**case, "seconds": 0.5}]}
+    found = training.laid_over({**before, "measurements": [{**case, "seconds": 1.0}, {**other, "seconds": 2.0}]}, now)
+    assert found == {
+        "a": 1,
+        "b": 3,
+        "gpu": {"mfu": 0.3},
+        "losses_apart_at_most": {"x": 1e-7, "y": 1e-8},
+        "measurements": [{**other, "seconds": 2.0}, {**case, "seconds": 0.5}],
+    }
+    out = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.training", "--quick", "--only", "response_tdpo2_vs_naive_memory"]
+    subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, check=True, timeout=300)
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    measured = {target.key for target in TARGETS} & figures.keys()
+    assert measured == {"response_tdpo2_vs_naive_speed", "response_tdpo2_vs_naive_memory"}
+
+
 def test_every_target_has_its_comparison() -> None:
     keys = {key for one in comparisons(TRL_SETTINGS[0]) for key in (one.speed, one.memory)}
     assert {target.key for target in TARGETS} <= keys | {"memory_growth_512_to_4096_tokens"}
