@@ -21,7 +21,6 @@ from torch import nn
 from benchmarks import training_workload as work
 from benchmarks.training_kintsugi import collated
 from benchmarks.training_workload import Case
-from training.attention import mask
 from training.batches import Batch, on
 from training.losses import preference_loss, sides
 from training.scoring import Scorer
@@ -118,7 +117,7 @@ def model_flops(llama: nn.Module, batch: Batch) -> float:
     of T tokens; the same for queries with keys and for attention with values, over L layers of H = heads x their size
     and the S pairs of a token and one that it sees; and for the head, at N predictions. Backward takes twice that. It
     is the usual 6 P per token with attention and head apart (PaLM, arXiv:2204.02311, appendix B), but what is masked
-    does not count. Rows must be equally long.
+    does not count.
     """
     config: Any = llama.config
     apart = ("embed_tokens", "lm_head")
@@ -129,11 +128,8 @@ def model_flops(llama: nn.Module, batch: Batch) -> float:
 
 
 def _seen(batch: Batch) -> int:
-    """How many pairs of a token and one that it sees: T (T + 1) / 2 in a plain row."""
-    if batch.shared is not None:
-        return int(mask(batch.shared.branches).sum())
-    lengths = batch.attention_mask.sum(1)
-    return int((lengths * (lengths + 1) // 2).sum())
+    """How many pairs of a token and one that it sees: of an answer's tokens, those up to itself."""
+    return int(((batch.position_ids + 1) * batch.attention_mask).sum())
 
 
 if __name__ == "__main__":

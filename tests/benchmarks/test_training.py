@@ -99,8 +99,9 @@ def test_model_flops_are_those_that_torch_counts() -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         Scorer(llama)(batch)
     products = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
-    rows, length = batch.input_ids.shape
-    attention = 4 * 2 * (2 * 16) * rows * length * (length + 1) // 2
+    answers = 2 * TINY.pairs
+    length = batch.tokens // answers
+    attention = 4 * 2 * (2 * 16) * answers * length * (length + 1) // 2
     assert training_gpu.model_flops(llama, batch) == 3 * (products + attention)
 
 
