@@ -104,7 +104,7 @@ def test_a_checkpoint_holds_the_adapter_and_not_the_base(stages: list[dict[str, 
 @pytest.mark.parametrize("node", ["adapter/1", "adapter/3", "again"])
 def test_a_policy_starts_exactly_as_its_reference(node: str, adapters: Finished) -> None:
     first = first_line(adapters, node)
-    assert first["loss"] == pytest.approx(LOG_2, abs=1e-8)
+    assert first["loss"] == pytest.approx(LOG_2, abs=1e-6)
     # An adapter adds exactly 0 at its start; what cached and live log-probs differ by is rounding in other batches.
     assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
     assert first["rewards/chosen"] == pytest.approx(0, abs=1e-6)
