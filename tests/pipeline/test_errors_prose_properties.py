@@ -9,7 +9,7 @@ from pathlib import Path
 
 import glaive_like
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prose_types import COMMENTS, EXPLANATION, FORMAT, PROSE, TERMS
 
@@ -76,6 +76,7 @@ def test_every_edit_is_exact_can_be_undone_and_leaves_the_code(answer: str) -> N
 
 @settings(max_examples=60, deadline=None)
 @given(ANSWERS)
+@example("```python\n```\nx = 1\n```\n\nIt has 3 entries.\n\n```python\ny = 2\n```")  # a fence less mends it
 def test_what_is_confirmed_is_recognised_beside_the_good_answer(answer: str) -> None:
     for name in PROSE:
         kind = ERROR_TYPES[name]
