@@ -188,9 +188,18 @@ def fastest_trl(bench: Bench) -> tuple[Setting, list[dict[str, Any]]]:
     return best, rows
 
 
+def found_before(options: argparse.Namespace) -> tuple[Setting, list[dict[str, Any]]] | None:
+    """What `fastest_trl` gave for the file to which a single figure is added."""
+    if not options.only or not options.out.exists():
+        return None
+    before = json.loads(options.out.read_text(encoding="utf-8"))
+    named = [setting for setting in TRL_SETTINGS if setting.name == before["trl_fastest_setting"]]
+    return (named[0], before["trl_settings"]) if named else None
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     bench = Bench(trl=None if options.quick else training_environment.python(), in_process=options.quick)
-    setting, settings = fastest_trl(bench)
+    setting, settings = found_before(options) or fastest_trl(bench)
     comparisons, growth = training_cases.comparisons(setting), GROWTH
     if options.quick:
         comparisons, growth = training_cases.quick()
