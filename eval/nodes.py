@@ -154,8 +154,12 @@ class Likelihood(NodeKind):
 
 
 def _models(config: EngineConfig) -> list[Reference]:
-    names = config.models if isinstance(config.models, list) else [config.models]
-    return [Reference("models", name, ("models",)) for name in names]
+    return _references("models", config.models, "models")
+
+
+def _references(role: str, names: list[str] | str, product: str) -> list[Reference]:
+    """The references of a field that takes a name or several."""
+    return [Reference(role, name, (product,)) for name in ([names] if isinstance(names, str) else names)]
 
 
 class ScoreConfig(NodeConfig):
@@ -258,11 +262,7 @@ class Injections(NodeKind):
     named_inputs = True
 
     def inputs(self, config: InjectionsConfig) -> list[Reference]:
-        answers = config.input if isinstance(config.input, list) else [config.input]
-        return [
-            *(Reference("input", name, ("generations",)) for name in answers),
-            *_judge_inputs(config.judge),
-        ]
+        return [*_references("input", config.input, "generations"), *_judge_inputs(config.judge)]
 
     def outside(self, config: InjectionsConfig, inside: frozenset[str]) -> dict[str, str]:
         return _judge_outside(config.judge)
@@ -320,10 +320,9 @@ class Versus(NodeKind):
     named_inputs = True
 
     def inputs(self, config: VersusConfig) -> list[Reference]:
-        answers = config.input if isinstance(config.input, list) else [config.input]
         ranker = [Reference(RANKER, config.pairrm.model, ("models",), open=True)] if config.pairrm else []
         return [
-            *(Reference("input", name, ("generations",)) for name in answers),
+            *_references("input", config.input, "generations"),
             *_judge_inputs(config.judge),
             *ranker,
         ]
@@ -374,14 +373,10 @@ class Compare(NodeKind):
 
     def inputs(self, config: CompareConfig) -> list[Reference]:
         ends = {"floor": config.floor, "ceiling": config.ceiling}
-        lists = {"input": "scores", "verdicts": "verdicts", "forgetting": "scores"}
-        named = [(role, product, getattr(config, role)) for role, product in lists.items()]
         return [
-            *(
-                Reference(role, text, (product,))
-                for role, product, texts in named
-                for text in (texts if isinstance(texts, list) else [texts])
-            ),
+            *_references("input", config.input, "scores"),
+            *_references("verdicts", config.verdicts, "verdicts"),
+            *_references("forgetting", config.forgetting, "scores"),
             *(Reference(role, model, ("models",)) for role, model in ends.items() if model is not None),
         ]
 

@@ -64,8 +64,9 @@ class Reference(ABC):
             kl: whether the KL is wanted.
         """
 
-    def release(self) -> None:  # noqa: B027
-        """Give back what would stay in memory after the run."""
+    @abstractmethod
+    def release(self) -> None:
+        """Give back what would stay in memory after the run. Nothing is asked of it afterwards but its facts."""
 
 
 def prepare(origin: Origin, pairs: Sequence[PairExample], *, kl: bool) -> Reference:
@@ -112,6 +113,9 @@ class Live(Reference):
     def of(self, batch: Batch, pairs: Sequence[PairExample], policy: Scorer, *, kl: bool) -> Said:
         return Said(LiveReference(self._scorer or policy))
 
+    def release(self) -> None:
+        del self._scorer
+
 
 class InParts(Reference):
     """A frozen copy that is run at every step, and of which each rank holds a part.
@@ -155,6 +159,9 @@ class Cached(Reference):
             return Said(ShortForm(kept.states, kept.entropy), kept.logps)
         head = None if self._head is None else self._head._replace(cap=policy.head.cap)
         return Said(CachedHidden(kept.states, head), kept.logps)
+
+    def release(self) -> None:
+        del self._cache, self._head
 
 
 def _head_of(cache: ReferenceCache, device: torch.device) -> HeadWeights:

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from eval.report.answers import erring
-from eval.report.arms import COMPILES, PASSED, Values
+from eval.report.arms import COMPILES, ERRORS, PASSED, Values
 from eval.statistics import kappa
 
 ANY = "errors (any)"
-MARK = "errors/"
-"""In the name of a metric: it says that something is wrong, so that 1 should go with failing."""
 
 
 class Agreed(TypedDict):
@@ -33,7 +31,7 @@ def agreement(values: Mapping[str, Values], seed: int, resamples: int) -> list[A
     raters = [name for name in next(iter(values.values())) if name not in (PASSED, COMPILES)]
     found = [_agreed(name, [one[name] for one in values.values()], values, seed, resamples) for name in raters]
     together = [erring(one) for one in values.values()]
-    several = sum(name.startswith(MARK) for name in raters) > 1
+    several = sum(name.startswith(ERRORS) for name in raters) > 1
     first = [_agreed(ANY, together, values, seed, resamples)] if several else []
     return [one for one in (*first, *found) if one is not None]
 
@@ -46,7 +44,8 @@ def _agreed(
     resamples: int,
 ) -> Agreed | None:
     """None for a metric that is no yes or no, or that judged no answer that was executed."""
-    wrong = name == ANY or MARK in name
+    # A metric of errors, a judge's too, says that something is wrong: 1 should go with failing.
+    wrong = name == ANY or ERRORS in name
     tables: dict[str, list[list[int]]] = {}
     for rating, one in zip(ratings, values.values(), strict=True):
         for prompt, passed in one.get(PASSED, {}).items():

@@ -87,7 +87,7 @@ def _line(place: int, arm: Evidence, metric: str) -> Line:
     """The figures of the steps that have this metric."""
     steps = [float(step["step"]) for step in arm.metrics if metric in step]
     values = [float(step[metric]) for step in arm.metrics if metric in step]
-    return Line(arm=place, steps=thinned(steps), values=[_shown(value) for value in thinned(values)])
+    return Line(arm=place, steps=thinned(steps), values=[rounded(value) for value in thinned(values)])
 
 
 def thinned(values: Sequence[float], points: int = POINTS) -> list[float]:
@@ -97,5 +97,6 @@ def thinned(values: Sequence[float], points: int = POINTS) -> list[float]:
     return [sum(stretch) / len(stretch) for stretch in stretches]
 
 
-def _shown(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """A figure as pages have it, to DIGITS significant digits; None where it is not finite."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None

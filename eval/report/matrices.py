@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.report.curves import rounded
 from eval.report.evidence import Evidence
 from eval.report.results import Arm, Results
 from eval.report.rewards import paths
@@ -12,7 +13,6 @@ from eval.report.wins import Win, Wins
 
 LEVELS = 6
 """Shades of a heat map but the empty one."""
-DIGITS = 5
 
 SECTIONS = (
     ("seeds", "Over seeds"), ("arms", "Arms"), ("passing", "pass@k"), ("efficiency", "Efficiency"), ("wins", "Wins"),
@@ -108,12 +108,13 @@ def bought(arms: Sequence[Arm], floor: float | None, ceiling: float | None) -> d
 def numbered(arms: Sequence[Evidence]) -> list[dict[str, Any]]:
     """The ways of all arms in KL and reward, by the arm's place, rounded for the page."""
     places = {arm.name: place for place, arm in enumerate(arms)}
-    lists = ("steps", "kl", "margin")
     return [
         {
             "arm": places[path["arm"]],
             "on": path["on"],
-            **{name: [float(f"{value:.{DIGITS}g}") for value in path[name]] for name in lists},  # type: ignore[literal-required]
+            "steps": [rounded(step) for step in path["steps"]],
+            "kl": [rounded(kl) for kl in path["kl"]],
+            "margin": [rounded(margin) for margin in path["margin"]],
         }
         for path in paths(arms)
     ]

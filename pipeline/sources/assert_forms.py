@@ -174,10 +174,11 @@ class Opener:
         is_call = isinstance(left, ast.Call) and len(left.args) == 1 and not left.keywords
         if not (is_call and isinstance(left, ast.Call) and self._is_absolute(left.func)):
             raise Cannot("it compares in a way that is no equality")
-        asserted, value = left.args[0], ast.Constant(0)
+        asserted = left.args[0]
+        value: ast.expr = ast.Constant(0)
         if isinstance(asserted, ast.BinOp) and isinstance(asserted.op, ast.Sub):
             sides = asserted.left, asserted.right
-            asserted, value = sides if self.involves(sides[0]) else sides[::-1]  # type: ignore[assignment]
+            asserted, value = sides if self.involves(sides[0]) else sides[::-1]
         elif not isinstance(asserted, ast.Call | ast.Name):
             raise Cannot("it computes with what the function gives")
         if strict:

@@ -217,9 +217,9 @@ def test_the_way_of_an_arm_ends_on_its_last_figures_on_held_out_rows():
         class model:
             kind = "preference"
 
-    (path,) = paths([Arm()])  # type: ignore[list-item]
+    (path,) = paths([Arm()])
     assert (path["on"], path["kl"], path["margin"]) == ("held-out rows", [0, 2, 4, 6, 8], [0, 0.5, 1, 1.5, 2])
-    assert rewards([Arm()]) == [{"arm": "a", "on": "held-out rows", "step": 4, "kl": 8.0, "margin": 2.0}]  # type: ignore[list-item]
+    assert rewards([Arm()]) == [{"arm": "a", "on": "held-out rows", "step": 4, "kl": 8.0, "margin": 2.0}]
 
 
 def test_arms_with_other_numbers_of_samples_cannot_be_compared():

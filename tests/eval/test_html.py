@@ -145,7 +145,7 @@ def test_positions_of_an_interval_plot_by_hand(report: Path):
 
 
 def test_the_axis_of_differences_ends_at_whole_steps_and_holds_zero():
-    made = axis([{"ci": [0.12, 0.43]}, {"ci": [0.2, 0.5]}])  # type: ignore[typeddict-item]
+    made = axis([{"ci": [0.12, 0.43]}, {"ci": [0.2, 0.5]}])
     assert (round(made["low"], 9), round(made["high"], 9)) == (-0.1, 0.5)
     assert any(abs(tick) < 1e-9 for tick in made["ticks"])
     assert axis([])["low"] < 0 < axis([])["high"]
@@ -338,7 +338,7 @@ def test_figures_on_held_out_rows_are_drawn_at_the_steps_that_have_them():
 
         metrics = ({"step": 0, "total": 2, **measured}, {"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, **measured})
 
-    found = charts([Arm()])  # type: ignore[list-item]
+    found = charts([Arm()])
     assert [(chart["group"], chart["metric"]) for chart in found] == [
         ("Preference", "loss"),
         ("Preference: held-out rows", "eval/loss"),
@@ -359,7 +359,7 @@ def test_what_is_not_finite_is_a_gap():
 
         metrics = ({"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": float("inf")})
 
-    assert charts([Arm()])[0]["lines"][0]["values"] == [None, 1.0, None]  # type: ignore[list-item]
+    assert charts([Arm()])[0]["lines"][0]["values"] == [None, 1.0, None]
 
 
 # Package data

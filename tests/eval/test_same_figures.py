@@ -35,7 +35,7 @@ def sheet_of(directory: Path) -> list[Line]:
     with (directory / "results.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == list(Line._fields)
-    return [Line(*row[:4], *(float(cell) if cell else None for cell in row[4:])) for row in rows]  # type: ignore[arg-type]
+    return [Line(*row[:4], *(float(cell) if cell else None for cell in row[4:])) for row in rows]
 
 
 def markdown_rows(directory: Path) -> set[tuple[str, ...]]:

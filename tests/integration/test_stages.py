@@ -69,7 +69,8 @@ def test_one_rank_goes_on_where_two_were(case: str, scratch: Path) -> None:
     expected, resumed = found(scratch, "start", case)["losses"], found(scratch, "go_on", case)
     assert resumed["step"] == 6
     assert resumed["losses"] == pytest.approx(expected[6:], rel=ROUNDING if case in EXACT else 1e-3)
-    assert resumed["losses"][-1] < expected[0] - 0.05
+    # An adapter of few parameters gets less far in as many steps.
+    assert resumed["losses"][-1] < expected[0] - (0.05 if "lora" in case else 0.1)
     assert resumed["left"] == ["checkpoint.json", "step-12"]
 
 

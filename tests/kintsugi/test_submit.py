@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -208,10 +210,13 @@ def test_the_right_token_opens_and_is_never_shown(monkeypatch):
     assert not jobs.travels_openly(found)
 
 
-def test_a_cluster_that_asks_for_no_token_is_told_none(tmp_path, monkeypatch):
+def test_a_cluster_that_asks_for_no_token_is_told_none(tmp_path):
+    """In a process of its own, like submit: one that has started a Ray itself sends that Ray's token everywhere."""
     write_token(tmp_path / "home" / ".ray" / "auth_token")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with server(lambda _: (200, {"ray_version": "2.60.0"})) as (address, seen):
-        assert jobs.reach(address).headers == {}
+        reached = f"from kintsugi import jobs; assert jobs.reach({address!r}).headers == {{}}"
+        subprocess.run([sys.executable, "-c", reached], env=ours, check=True)
     assert set(seen) == {None}
 
 

@@ -151,7 +151,7 @@ LOOP = """def f(items, k):
 
 def test_every_proposed_off_by_one_is_recognised() -> None:
     for bad in broken(OFF, LOOP):
-        assert recognised(OFF, bad, LOOP).present, bad  # type: ignore[union-attr]
+        assert recognised(OFF, bad, LOOP).present, bad
 
 
 def test_the_place_of_an_off_by_one_is_found_under_other_names_and_prose() -> None:
@@ -225,9 +225,9 @@ def test_a_guard_goes_with_its_lines() -> None:
 )
 def test_edge_case_sites(code: str, bad: str) -> None:
     assert broken(EDGE, code) == [bad]
-    assert recognised(EDGE, bad, code).present  # type: ignore[union-attr]
-    assert not recognised(EDGE, code, code).present  # type: ignore[union-attr]
-    assert not recognised(OFF, bad, code).present  # type: ignore[union-attr]
+    assert recognised(EDGE, bad, code).present
+    assert not recognised(EDGE, code, code).present
+    assert not recognised(OFF, bad, code).present
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
     for row in rows:
         answer = fenced(row["prompt"] + row["canonical_solution"])
         for name, kind in ((name, ERROR_TYPES[name]) for name in OF_CODE):
-            alarm = kind.recognise(answer, reference=answer).present  # type: ignore[union-attr]
+            alarm = kind.recognise(answer, reference=answer).present
             assert alarm == ((name, row["task_id"]) in KNOWN_FLAWS)
             for edits in kind.propose(answer)[: MOST_EDITS[kind.level]]:
                 bad = spans.apply(edits, answer)
@@ -394,7 +394,7 @@ def test_humaneval_solutions_break_and_mend_exactly() -> None:
                     continue
                 assert (code_of(bad) is None) == (name == SYNTAX), (row["task_id"], edits)
                 assert spans.apply(spans.inverse(edits, answer), bad) == answer
-                assert kind.recognise(bad, reference=answer).present, (row["task_id"], edits)  # type: ignore[union-attr]
+                assert kind.recognise(bad, reference=answer).present, (row["task_id"], edits)
                 found[name] += 1
     assert len(rows) == 164 and found[BASE] > 10 and found[LOOPS] > 15 and found[OFF] > 500 and found[REFERENCES] > 500
     assert min(found[name] for name in (EDGE, SYNTAX, UNUSED, IMPORT)) > 30

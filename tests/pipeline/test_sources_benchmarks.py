@@ -52,7 +52,7 @@ def rows(folder: Path, *given: dict[str, Any], **options: Any) -> list[QARecord]
     path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
     found = list(read(path, **options))
     assert all(isinstance(row, QARecord | Reject) for row in found)
-    return found  # type: ignore[return-value]
+    return found
 
 
 def test_a_humaneval_row(tmp_path: Path) -> None:
