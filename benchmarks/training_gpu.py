@@ -113,23 +113,26 @@ def timed(step: Callable[[], None], device: torch.device) -> float:
 def model_flops(llama: nn.Module, batch: Batch) -> float:
     """What a training step on a batch takes at least, in floating-point operations.
 
-    Forward: ``2 P T + 4 L H S + 2 D V N``. A product and a sum for each of the P weights in the trunk's layers and each
-    of T tokens; the same for queries with keys and for attention with values, over L layers of H = heads x their size
-    and the S pairs of a token and one that it sees; and for the head, at N predictions. Backward takes twice that. It
-    is the usual 6 P per token with attention and head apart (PaLM, arXiv:2204.02311, appendix B), but what is masked
-    does not count.
+    Forward: ``2 P T + 2 F U + 4 H S + 2 D V N``. A product and a sum for each of T tokens and each of the P weights in
+    the trunk's layers but the F of the last feed-forward part, which the U tokens that are read alone go through; the
+    same for queries with keys and for attention with values, over the S pairs of a token and one that it sees in all
+    layers, in the last again of the tokens that are read alone, with H = heads x their size; and for the head, at N
+    predictions. Backward takes twice that. It is the usual 6 P per token with attention and head apart (PaLM,
+    arXiv:2204.02311, appendix B), but what is masked or not read does not count.
     """
     config: Any = llama.config
     apart = ("embed_tokens", "lm_head")
-    trunk = sum(p.numel() for name, p in llama.named_parameters() if p.dim() > 1 and not any(x in name for x in apart))
+    last = f"layers.{config.num_hidden_layers - 1}.mlp."
+    products = {name: p.numel() for name, p in llama.named_parameters() if p.dim() > 1}
+    trunk = sum(size for name, size in products.items() if not any(x in name for x in apart))
+    behind = sum(size for name, size in products.items() if last in name)
+    read = batch.index.unique()
     width = config.num_attention_heads * config.head_dim
-    forward = 2 * trunk * batch.tokens + 4 * config.num_hidden_layers * width * _seen(batch)
+    # Of an answer's tokens each sees those up to itself.
+    sees = ((batch.position_ids + 1) * batch.attention_mask).flatten()
+    seen = (config.num_hidden_layers - 1) * int(sees.sum()) + int(sees[read].sum())
+    forward = 2 * (trunk - behind) * batch.tokens + 2 * behind * len(read) + 4 * width * seen
     return 3.0 * (forward + 2 * config.hidden_size * config.vocab_size * len(batch.targets))
-
-
-def _seen(batch: Batch) -> int:
-    """How many pairs of a token and one that it sees: of an answer's tokens, those up to itself."""
-    return int(((batch.position_ids + 1) * batch.attention_mask).sum())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Models take part by `transformers.AttentionInterface`. Those that do not are giv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,10 @@ from torch import Tensor
 
 NAME = "sdpa_in_shared_rows"
 """The attention implementation by which models know it."""
+LAYOUT = "answer_layout"
+"""The argument of a model's call with which its layers get the layout."""
+WORTHWHILE = 7 / 8
+"""The share of tokens up to which leaving out the others is worth the copies."""
 
 
 class Group(NamedTuple):
@@ -42,6 +46,9 @@ class Layout(NamedTuple):
         back: int64 [R * T], for each token its place in `asking`; any for padding.
         groups: how both fall into groups.
         branches: int64 [R, T], 0 on what is shared, 1 and 2 on tails, -1 on padding; None where one row holds all.
+        read: int64 [U], ascending: the places in [R * T] where the outcome of the last layer is read; None where that
+            is nearly everywhere.
+        last: the layout in the last layer, where fewer ask; None where it is this one.
     """
 
     places: Tensor
@@ -49,6 +56,8 @@ class Layout(NamedTuple):
     back: Tensor
     groups: tuple[Group, ...]
     branches: Tensor | None = None
+    read: Tensor | None = None
+    last: Layout | None = None
 
     def to(self, device: torch.device | str) -> Layout:
         """The same on another device."""
@@ -57,8 +66,8 @@ class Layout(NamedTuple):
             group if group.positions is None else group._replace(positions=group.positions.to(device))
             for group in self.groups
         )
-        branches = None if self.branches is None else self.branches.to(device)
-        return Layout(self.places.to(device), self.asking.to(device), self.back.to(device), groups, branches)
+        moved = (None if part is None else part.to(device) for part in (self.branches, self.read, self.last))
+        return Layout(self.places.to(device), self.asking.to(device), self.back.to(device), groups, *moved)
 
 
 class _Answer(NamedTuple):
@@ -76,16 +85,33 @@ class _Answer(NamedTuple):
         sizes = [(len(self.places), len(other.places)), (self.asking, other.asking)]
         return (self.first > 0) == (other.first > 0) and all(own * 8 >= longest * 7 for own, longest in sizes)
 
+    def read_alone(self, read: Set[int]) -> _Answer:
+        """The answer from the first token on that is read, where what is left then asks for less work."""
+        first = next((number for number, place in enumerate(self.places) if place in read), 0)
+        return self._replace(first=first) if first > self.first and _is_short(first, len(self.places)) else self
 
-def layout(branches: Sequence[Sequence[int]], starts: Sequence[int], size: int) -> Layout:
+
+def layout(branches: Sequence[Sequence[int]], starts: Sequence[int], size: int, read: Set[int] | None = None) -> Layout:
     """Where answers stand.
 
     Args:
         branches: of the tokens of each pair or answer that stands alone, 0 on what is shared, 1 and 2 on tails.
         starts: the place in [R * T] of the first of these tokens.
         size: R * T.
+        read: the places in [R * T] where the outcome of the last layer matters; by default, everywhere.
     """
     answers = [answer for start, own in zip(starts, branches, strict=True) for answer in _answers(start, own)]
+    found = _laid_out(answers, size)
+    if read is None:
+        return found
+    last = [answer.read_alone(read) for answer in answers]
+    return found._replace(
+        read=torch.tensor(sorted(read)) if len(read) <= WORTHWHILE * sum(map(len, branches)) else None,
+        last=None if last == answers else _laid_out(last, size),
+    )
+
+
+def _laid_out(answers: Sequence[_Answer], size: int) -> Layout:
     places: list[int] = []
     asking: list[int] = []
     back = [0] * size
@@ -106,16 +132,20 @@ def _answers(start: int, branches: Sequence[int]) -> list[_Answer]:
     """Those of a row. What they share asks in the longer one alone, where what is left then asks for less work.
 
     Attention in the order of an answer costs half its length squared; a tail has no such order, and costs all of what
-    it asks.
+    it asks (`_is_short`).
     """
     tails = sorted((tail for tail in (1, 2) if tail in branches), key=lambda tail: -branches.count(tail)) or [0]
     shared = branches.count(0)
     found: list[_Answer] = []
     for tail in tails:
         places = [start + place for place, branch in enumerate(branches) if branch in (0, tail)]
-        apart = bool(found) and 2 * (len(places) - shared) < len(places)
-        found.append(_Answer(places, shared if apart else 0))
+        found.append(_Answer(places, shared if found and _is_short(shared, len(places)) else 0))
     return found
+
+
+def _is_short(first: int, length: int) -> bool:
+    """Whether the tail of an answer, from this token on, costs less than all of it."""
+    return 2 * (length - first) < length
 
 
 def _grouped(answers: Sequence[_Answer]) -> list[list[_Answer]]:
@@ -157,7 +187,7 @@ def _attend(
     """Heads first, [R, H, T, D]; the result with heads behind tokens, [R, T, H, D]."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    found: Layout | None = kwargs.pop("answer_layout", None)
+    found: Layout | None = kwargs.pop(LAYOUT, None)
     if found is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     asked, *held = (

@@ -192,16 +192,18 @@ class _Rows:
             _padded([list(chain(*rows))] if pack else rows, value)
             for rows, value in ((self.ids, pad_id), (self.positions, 0), (self.branches, -1))
         )
-        layout = None
+        predictions, layout = self._predictions(starts), None
         if pack or (branches > 0).any():
-            layout = attention.layout(self.branches, starts, ids.numel())._replace(branches=None if pack else branches)
+            read = set(predictions["index"].tolist())
+            layout = attention.layout(self.branches, starts, ids.numel(), read)
+            layout = layout._replace(branches=None if pack else branches)
         return Batch(
             input_ids=ids,
             attention_mask=(branches >= 0).to(torch.int64),
             position_ids=positions,
             tokens=sum(lengths),
             layout=layout,
-            **self._predictions(starts),
+            **predictions,
         )
 
     def _predictions(self, starts: Sequence[int]) -> dict[str, Tensor]:

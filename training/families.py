@@ -177,6 +177,8 @@ def _window(config: Any, tokens: int) -> int:
 def _pairs(vocabulary: int, window: int = 0, other_chosen: bool = False) -> list[PairExample]:
     """Three pairs of other lengths, so that rows are padded: random tokens, which leave nothing to guess.
 
+    One prompt is long enough for the last layer to leave it out (`training.last_layer`).
+
     Args:
         vocabulary: how many tokens there are.
         window: tokens more in the prompt of the last pair.
@@ -191,7 +193,7 @@ def _pairs(vocabulary: int, window: int = 0, other_chosen: bool = False) -> list
         return Example("probe", ids, (*[0.0] * prompt, *[1.0] * (len(ids) - prompt)), prompt)
 
     pairs = []
-    for prompt, common, size, other in ((2, 0, 6, 2), (2, 3, 3, 5), (2 + window, 5, 1, 4)):
+    for prompt, common, size, other in ((12, 0, 6, 2), (2, 3, 3, 5), (2 + window, 5, 1, 4)):
         start, firsts = words(prompt + common), draw.sample(range(1, vocabulary), 3)
         tails = [(first, *words(length)) for first, length in zip(firsts, (size, other, size), strict=True)]
         chosen = tails[2] if other_chosen else tails[0]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training import attention, lora
+from training import attention, last_layer, lora
 from training.batches import Batch
 from training.head import HeadWeights, Predictions, predict
 from training.logps import position_kl, token_logps
@@ -115,6 +115,7 @@ class Scorer(nn.Module):
         self.plain = False
         base = _base(model)
         self.masks = not attention.install(base)
+        last_layer.install(self.trunk)
         config = base.config.get_text_config()
         self.head = Head(base.get_output_embeddings(), config)
         # Cohere multiplies its logits, Granite divides them: hidden states can be scaled as well.
@@ -181,7 +182,7 @@ class Scorer(nn.Module):
         if not self.masks:
             # A 4-D mask is passed on as it is, where others would be made to fit the positions.
             anything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
-            return inputs | {"attention_mask": anything, "answer_layout": batch.layout}
+            return inputs | {"attention_mask": anything, attention.LAYOUT: batch.layout}
         assert batch.layout.branches is not None, "a mask of packed rows would be as large as all of them, squared"
         mask = attention.mask(batch.layout.branches)
         if self.model.config._attn_implementation == "eager":

@@ -70,17 +70,25 @@ def test_values_and_gradients_are_those_of_full_logits(
     torch.testing.assert_close(torch.autograd.grad(sent_back(found), hidden), gradients[:1])
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_without_a_reference(frozen: bool) -> None:
-    hidden, head, tensors = leaves(bias=True, cap=None)
-    expected = plain(hidden, head, THEIRS).logps
-    if frozen:
-        head, tensors = HeadWeights(head.weight.detach(), BIAS), [hidden]
-    found = predict(hidden, head, TARGETS, chunk_elements=4 * V, kept_elements=0)
+@pytest.mark.parametrize("back", [(1, 0), (0, 1), (1, 1)], ids=["logps", "lse", "both"])
+@pytest.mark.parametrize(("bias", "cap"), [(False, None), (True, None), (True, 1.5)])
+@pytest.mark.parametrize("kept_elements", [0, 4 * V, 10**6])
+def test_without_a_reference(back: tuple[int, int], bias: bool, cap: float | None, kept_elements: int) -> None:
+    hidden, head, tensors = leaves(bias, cap)
+    expected = plain(hidden, head, THEIRS)
+
+    def gradients(found: Predictions, towards: list[Tensor]) -> tuple[Tensor, ...]:
+        columns = zip(found[:2], BACK[:2], back, strict=True)
+        loss = sum((value * row).sum() for value, row, used in columns if used)
+        return torch.autograd.grad(loss, towards, retain_graph=True)
+
+    found = predict(hidden, head, TARGETS, chunk_elements=4 * V, kept_elements=kept_elements)
     assert found.kl is None and found.reference is None and found.top is None
-    torch.testing.assert_close(found.logps, expected)
-    gradients = [torch.autograd.grad((logps * BACK[0]).sum(), tensors) for logps in (found.logps, expected)]
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(found[:2], expected[:2])
+    torch.testing.assert_close(gradients(found, tensors), gradients(expected, tensors))
+    frozen = HeadWeights(*(None if part is None else part.detach() for part in head[:2]), cap)
+    found = predict(hidden, frozen, TARGETS, chunk_elements=4 * V)
+    torch.testing.assert_close(gradients(found, [hidden]), gradients(expected, [hidden]))
 
 
 @pytest.mark.parametrize("cap", [None, 1.5])
@@ -117,12 +125,12 @@ def test_hand_derived_divergence() -> None:
 
 
 def kept(head: HeadWeights, **sizes: int) -> list[tuple[int, ...]]:
-    """Shapes of the probabilities that the backward pass will find."""
+    """Shapes of the exponentials that the backward pass will find."""
     found: Any = predict(HIDDEN.clone().requires_grad_(), head, TARGETS, THEIRS, **sizes)
-    return [tuple(side.shape) for _, *sides in found.logps.grad_fn.kept for side in sides]
+    return [tuple(side.exponentials.shape) for _, *sides in found.logps.grad_fn.kept for side in sides]
 
 
-def test_probabilities_are_kept_as_far_as_allowed_and_never_for_a_frozen_head() -> None:
+def test_exponentials_are_kept_as_far_as_allowed_and_never_for_a_frozen_head() -> None:
     trained = HeadWeights(WEIGHT.clone().requires_grad_())
     assert kept(trained, kept_elements=2 * 4 * V) == [(4, V), (4, V)]
     assert kept(trained, kept_elements=0) == []
@@ -164,3 +172,17 @@ def test_low_precision_weights_give_fp32_values_and_gradients_of_their_own_kind(
     torch.testing.assert_close(found.kl.double(), expected.kl, rtol=0.02, atol=0.03)
     for mine, theirs_ in zip((hidden, weight), exact, strict=True):
         torch.testing.assert_close(mine.grad.double(), theirs_.grad, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("kept_elements", [0, 10**6])
+def test_what_little_a_sure_model_has_to_learn_survives_low_precision(kept_elements: int) -> None:
+    """Of 1 - p that is rounded alone as much is left as of any number; of what p and 1 are rounded to, nothing."""
+    hidden = torch.tensor([[8.0, 1.0]], dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.tensor([[1.0, 0.5], [0.0, 0.25], [0.0, -0.5]], dtype=torch.bfloat16, requires_grad=True)
+    target = torch.tensor([0])
+    predict(hidden, HeadWeights(weight), target, kept_elements=kept_elements).logps.sum().backward()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight)]
+    (exact[0] @ exact[1].t()).log_softmax(1)[0, 0].backward()
+    assert exact[1].grad.abs().max() < 0.005
+    for mine, expected in zip((hidden, weight), exact, strict=True):
+        torch.testing.assert_close(mine.grad.double(), expected.grad, rtol=0.02, atol=0)
