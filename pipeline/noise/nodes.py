@@ -11,7 +11,7 @@ from pipeline.contract import NodeConfig, NodeKind, Reference, Work
 
 How = Literal["flip", "random-rejected", "weaker", "spans-shift", "spans-widen", "spans-drop", "spans-wrong-side"]
 CHARACTERS = 10
-"""How far spans are shifted or widened by default. Most spans of the built-in corpus are shorter."""
+"""How far spans are shifted or widened by default, about a word or two of code."""
 MOVING = ("spans-shift", "spans-widen")
 
 
