@@ -1,4 +1,4 @@
-"""HellaSwag through the whole noise path for real: items to pairs, two levels of noise, training, accuracy, the table."""
+"""HellaSwag through the whole noise path for real: items to pairs, two levels of noise, training, accuracy, table."""
 
 from __future__ import annotations
 
