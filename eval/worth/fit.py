@@ -75,17 +75,14 @@ def worth(points: Sequence[Point], baseline: Vector, *, seed: int, resamples: in
 
 def fitted(points: Sequence[Point], accuracies: Vector, scale: float) -> tuple[Vector, Vector, Vector]:
     """The best weight, its slope and squared error for each row of `accuracies`, [draws, points]."""
-    best = np.full(len(accuracies), np.inf)
-    weights, slopes = np.zeros(len(accuracies)), np.zeros(len(accuracies))
-    centred = accuracies - accuracies.mean(1, keepdims=True)
-    total = (centred**2).sum(1)
-    for weight in WEIGHTS:
-        x = _signed_log(_pairs(points, float(weight)), scale)
-        slope = np.maximum(_slope(x, accuracies), 0.0)
-        error = total - slope**2 * ((x - x.mean()) ** 2).sum()
-        better = error < best - 1e-12
-        best[better], weights[better], slopes[better] = error[better], weight, slope[better]
-    return weights, slopes, best
+    x = np.stack([_signed_log(_pairs(points, float(weight)), scale) for weight in WEIGHTS])
+    square = ((x - x.mean(1, keepdims=True)) ** 2).sum(1)
+    slopes = np.stack([np.maximum(_slope(row, accuracies), 0.0) for row in x], axis=1)
+    total = ((accuracies - accuracies.mean(1, keepdims=True)) ** 2).sum(1)
+    errors = total[:, None] - slopes**2 * square
+    best = errors.argmin(1)
+    rows = np.arange(len(accuracies))
+    return WEIGHTS[best], slopes[rows, best], errors[rows, best]
 
 
 def exchange(weight: float) -> float | None:

@@ -113,8 +113,9 @@ def results_of(study: Study, *, experiment: str, metric: str, seed: int, resampl
     )
 
 
-def _order(cell: Cell) -> tuple[str, str, int, list[float]]:
-    return cell.way, cell.level.how, cell.level.rows, [float(rate) for rate in cell.level.rate.split(" + ")]
+def _order(cell: Cell) -> tuple[str, bool, str, int, list[float]]:
+    level = cell.level
+    return cell.way, level.how != CLEAN, level.how, level.rows, [float(rate) for rate in level.rate.split(" + ")]
 
 
 def _figure(cell: Cell, seed: int, gain: Change, cost: Change | None) -> Figure:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from eval.report.cells import MISSING, Align, interval, p_text, percent, plain, points, table
 from eval.report.sheet import Line
+from eval.worth.cells import CLEAN
 from eval.worth.results import Change, Figure, Fit, Results, at_an_end, levels_of
 
 FIT = (
@@ -87,9 +88,20 @@ def _maps(results: Results) -> Iterator[str]:
 
 
 def maps(cells: Sequence[Figure]) -> list[tuple[str, str, list[Figure]]]:
-    """The cells of each heat map: of one way of training and one kind of noise."""
-    kinds = dict.fromkeys((cell["way"], cell["how"]) for cell in cells)
-    return [(way, how, [cell for cell in cells if (cell["way"], cell["how"]) == (way, how)]) for way, how in kinds]
+    """The cells of each heat map: of one way of training and one kind of noise, below those of clean pairs."""
+    noisy = dict.fromkeys((cell["way"], cell["how"]) for cell in cells if cell["how"] != CLEAN)
+    lone = {cell["way"]: CLEAN for cell in cells if cell["way"] not in {way for way, _ in noisy}}
+    return [(way, how, _map_of(cells, way, how)) for way, how in (*noisy, *lone.items())]
+
+
+def _map_of(cells: Sequence[Figure], way: str, how: str) -> list[Figure]:
+    """Clean cells count where this kind of noise has none of its own at rate 0, over as many pairs."""
+    own = [cell for cell in cells if (cell["way"], cell["how"]) == (way, how)]
+    if how == CLEAN:
+        return own
+    known = {cell["rows"] for cell in own if cell["rate"] == "0"}
+    clean = [cell for cell in cells if (cell["way"], cell["how"]) == (way, CLEAN) and cell["rows"] not in known]
+    return [*clean, *own]
 
 
 def _map_cell(cell: Figure | None) -> str:

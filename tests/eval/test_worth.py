@@ -16,7 +16,7 @@ from eval.worth.cells import CLEAN, Cell, Level, Study, way_names
 from eval.worth.fit import NO_GAIN, TOO_FEW, Point, Worth, exchange, fitted, worth
 from eval.worth.page import heat_maps, to_html
 from eval.worth.results import Results, levels_of, results_of
-from eval.worth.text import fit_cells, sentence, terminal_table, to_csv, to_markdown
+from eval.worth.text import fit_cells, maps, sentence, terminal_table, to_csv, to_markdown
 from pipeline.failures import UserError
 from pipeline.store import Manifest
 
@@ -123,7 +123,7 @@ def results(*cells: Cell) -> Results:
 
 def test_a_cell_is_held_against_the_baseline_and_as_many_clean_pairs_seed_by_seed() -> None:
     made = results(CLEAN_CELL, NOISY_CELL)
-    noisy, clean = made["cells"]
+    clean, noisy = made["cells"]
     assert (noisy["how"], noisy["rate"], noisy["clean"], noisy["noisy"]) == ("flip", "0.5", 40, 40)
     assert noisy["accuracies"] == [0.4, 0.5] and noisy["accuracy"] == pytest.approx(0.45)
     assert noisy["gain"]["difference"] == pytest.approx(0.25)
@@ -143,7 +143,7 @@ def test_the_clean_cell_is_of_the_same_way_rows_and_kind() -> None:
 
 def test_one_seed_gives_an_interval_over_prompts_and_a_note() -> None:
     made = results(cell(80, 0, [6], how=CLEAN), cell(80, 40, [4]))
-    assert made["cells"][1]["ci"] == pytest.approx([0.3127, 0.8318], abs=1e-4)  # Wilson, 6 of 10
+    assert made["cells"][0]["ci"] == pytest.approx([0.3127, 0.8318], abs=1e-4)  # Wilson, 6 of 10
     assert "one seed" in made["notes"][0]
 
 
@@ -191,7 +191,7 @@ def test_all_four_say_the_same() -> None:
     made = results(CLEAN_CELL, NOISY_CELL)
     lines = list(csv.DictReader(StringIO(to_csv(made))))
     found = {(one["section"], one["other"], one["figure"]): one["value"] for one in lines if one["section"] == "cells"}
-    assert float(found["cells", "flip 0.5, 40 clean and 40 noisy pairs", "accuracy"]) == made["cells"][0]["accuracy"]
+    assert float(found["cells", "flip 0.5, 40 clean and 40 noisy pairs", "accuracy"]) == made["cells"][1]["accuracy"]
     assert "| **45.0%** |" in to_markdown(made) and "45.0%" in to_html(made)
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert terminal_table(made).row_count == 4
@@ -214,6 +214,13 @@ def test_a_heat_map_shades_by_the_distance_from_the_baseline() -> None:
         ("0.5", "h0"),
         ("1", "h2"),
     ]
+
+
+def test_a_map_has_clean_pairs_at_the_top_unless_its_noise_has_a_level_without() -> None:
+    made = results(CLEAN_CELL, NOISY_CELL, cell(80, 0, [7], how="weaker"), cell(80, 40, [5], how="weaker"))
+    shown = {how: [(one["how"], one["rate"]) for one in cells] for _, how, cells in maps(made["cells"])}
+    assert shown == {"flip": [("none", "0"), ("flip", "0.5")], "weaker": [("weaker", "0"), ("weaker", "0.5")]}
+    assert [(how, len(cells)) for _, how, cells in maps(results(CLEAN_CELL)["cells"])] == [("none", 1)]
 
 
 # Ways

@@ -95,7 +95,7 @@ PINS = {
     "compare": (6, "a1b0c2388d53e9148af6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
-    "worth": (1, "93c83b997493f9c8e604"),
+    "worth": (1, "7250dec18e358e796f75"),
 }
 
 BY_MODEL_PINS = {
