@@ -15,6 +15,8 @@ from eval.worth.results import Figure, Results, levels_of
 from eval.worth.text import FIT, change_cells, fit_cells, maps, sentence
 
 STYLES = ("base.css", "tables.css", "matrix.css", "media.css")
+STEP = 0.1
+"""The deepest shade stands for no less than this, so that chance alone does not look like much."""
 
 
 def to_html(results: Results) -> str:
@@ -33,7 +35,7 @@ def to_html(results: Results) -> str:
 def heat_maps(results: Results) -> list[dict[str, Any]]:
     """For each way and kind of noise: rates by numbers of pairs, shaded by how far a cell is from the baseline."""
     base = next(one["accuracy"] for one in results["models"] if one["name"] == results["baseline"])
-    most = max(abs(cell["accuracy"] - base) for cell in results["cells"]) or 1.0
+    most = max(STEP, *(abs(cell["accuracy"] - base) for cell in results["cells"]))
     made = []
     for way, how, cells in maps(results["cells"]):
         known = {(cell["rate"], cell["rows"]): cell for cell in cells}
