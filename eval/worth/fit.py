@@ -27,6 +27,7 @@ WEIGHTS = np.linspace(-2.0, 2.0, 801)
 """Where w is looked for. At the ends the data say no more than that it lies there or beyond."""
 TOO_FEW = "there are too few cells: at least two amounts of pairs, and some noise, are needed"
 NO_GAIN = "accuracy does not clearly rise with clean pairs, so there is nothing that noisy ones could be worth"
+FALLING = "accuracy falls with more clean pairs, which the model rules out: train for less, or at a lower learning rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,27 @@ def worth(points: Sequence[Point], baseline: Vector, *, seed: int, resamples: in
     scale = float(min(amounts))
     found = np.array([[point.values.mean() for point in every]])
     drawn = _resampled(every, seed, resamples)
-    clean = [place for place, point in enumerate(every) if not point.noisy]
-    rising = _slope(_signed_log(_pairs(every, 0.0)[clean], scale), drawn[:, clean]) > 0
-    if rising.mean() < (1 + CONFIDENCE) / 2:
-        return Worth(reason=NO_GAIN)
+    if reason := _ruled_out(every, drawn, scale):
+        return Worth(reason=reason)
     (weight,), (slope,), (error,) = fitted(every, found, scale)
     weights, _, _ = fitted(every, drawn, scale)
     low, high = np.quantile(weights, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     spread = float(((found - found.mean()) ** 2).sum())
     explained = 1 - float(error) / spread if spread else None
     return Worth(float(weight), (float(low), float(high)), float(slope), explained)
+
+
+def _ruled_out(points: Sequence[Point], drawn: Vector, scale: float) -> str:
+    """Why resampled accuracies, [resamples, points], do not go with the model; empty where they do.
+
+    Clean pairs alone have to help against the baseline, the first point, and more of them must not clearly harm.
+    """
+    clean = [place for place, point in enumerate(points) if not point.noisy]
+    x = _signed_log(_pairs(points, 0.0), scale)
+    sure = (1 + CONFIDENCE) / 2
+    if (_slope(x[clean[1:]], drawn[:, clean[1:]]) < 0).mean() >= sure:
+        return FALLING
+    return NO_GAIN if (_slope(x[clean], drawn[:, clean]) > 0).mean() < sure else ""
 
 
 def fitted(points: Sequence[Point], accuracies: Vector, scale: float) -> tuple[Vector, Vector, Vector]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from eval.worth.cells import CLEAN, Cell, Level, Study, way_names
-from eval.worth.fit import NO_GAIN, TOO_FEW, Point, Worth, exchange, fitted, worth
+from eval.worth.fit import FALLING, NO_GAIN, TOO_FEW, Point, Worth, exchange, fitted, worth
 from eval.worth.page import heat_maps, to_html
 from eval.worth.results import Results, levels_of, results_of
 from eval.worth.text import fit_cells, maps, sentence, terminal_table, to_csv, to_markdown
@@ -83,6 +83,15 @@ def test_without_gain_from_clean_pairs_nothing_is_said() -> None:
     flat = [Point(rows, noisy, (draw.random((2, 200)) < 0.3) * 1.0) for rows, noisy in ((80, 0), (160, 0), (80, 80))]
     found = worth(flat, (draw.random(200) < 0.3) * 1.0, seed=0, resamples=200)
     assert found == Worth(reason=NO_GAIN)
+
+
+def test_where_more_clean_pairs_do_harm_the_model_is_not_fitted() -> None:
+    """80 clean pairs beat the baseline and 320 do too, but less: a monotone curve has no room for that."""
+    draw = np.random.default_rng(0)
+    chances = {(80, 0): 0.8, (320, 0): 0.6, (160, 160): 0.3}
+    made = [Point(*pairs, (draw.random((2, 200)) < chance) * 1.0) for pairs, chance in chances.items()]
+    found = worth(made, (draw.random(200) < 0.2) * 1.0, seed=0, resamples=200)
+    assert found == Worth(reason=FALLING)
 
 
 @pytest.mark.parametrize("cells", [[(80, 0)], [(80, 0), (160, 0)], [(40, 40), (80, 80)]])
