@@ -91,7 +91,7 @@ PINS = {
     "score": (5, "9481aa6853f35d28c602"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
-    "compare": (6, "a1b0c2388d53e9148af6"),
+    "compare": (7, "a1b0c2388d53e9148af6"),
 }
 
 BY_MODEL_PINS = {
