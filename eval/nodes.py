@@ -373,7 +373,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 6
+    version = 7
     Config = CompareConfig
     named_inputs = True
 

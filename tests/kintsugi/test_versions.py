@@ -92,7 +92,7 @@ PINS = {
     "score": (5, "9481aa6853f35d28c602"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
-    "compare": (6, "a1b0c2388d53e9148af6"),
+    "compare": (7, "a1b0c2388d53e9148af6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
     "worth": (1, "7250dec18e358e796f75"),
