@@ -192,8 +192,10 @@ def terminal_table(results: Results) -> Table:
 def sentence(fit: Fit) -> str:
     """What the fit says, in words."""
     head = f"{fit['way']}, {fit['how']}"
-    if fit["weight"] is None:
+    if fit["weight"] is None or fit["weight_ci"] is None:
         return f"{head}: {fit['reason']}."
     if fit["worth"] is None:
-        return f"{head}: no number of noisy pairs is worth a clean one (95% interval {worth_interval(fit)})."
+        low, high = fit["weight_ci"]
+        counts = f"one counts as {fit['weight']:.2f}, 95% interval {low:.2f} to {high:.2f}"
+        return f"{head}: no number of noisy pairs is worth a clean one ({counts})."
     return f"{head}: a clean pair is worth {fit['worth']:.2f} noisy ones (95% interval {worth_interval(fit)})."

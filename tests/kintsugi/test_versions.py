@@ -95,7 +95,7 @@ PINS = {
     "compare": (7, "a1b0c2388d53e9148af6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
-    "worth": (1, "7250dec18e358e796f75"),
+    "worth": (1, "c7075d60f099f1974bfc"),
 }
 
 BY_MODEL_PINS = {
