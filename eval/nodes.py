@@ -130,6 +130,12 @@ class LikelihoodConfig(EngineConfig):
     rows: str = Field(
         description="Rows with a good answer, such as `qa.test`, or a broken one too; pairs; answers to choose from."
     )
+    space: bool = Field(
+        default=True,
+        exclude_if=lambda value: value,
+        description="After a plain prompt an answer to choose from begins with a space, as in lm-evaluation-harness; "
+        "`false` takes it as it stands, as training does.",
+    )
 
 
 class Likelihood(NodeKind):

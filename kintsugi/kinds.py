@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
+from eval.worth.nodes import Worth
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
+from pipeline.noise.nodes import FewShot, Noise
 from training.nodes import Import, Preference, Sft
 
 KINDS: dict[str, NodeKind] = {
@@ -17,6 +19,8 @@ KINDS: dict[str, NodeKind] = {
         TagKind(),
         Embed(),
         Annotate(),
+        FewShot(),
+        Noise(),
         Import(),
         Sft(),
         Preference(),
@@ -26,5 +30,6 @@ KINDS: dict[str, NodeKind] = {
         Injections(),
         Versus(),
         Compare(),
+        Worth(),
     )
 }

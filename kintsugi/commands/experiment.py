@@ -98,11 +98,18 @@ def _manifests(graph: Graph, store: Path) -> dict[str, Any]:
 
 def _show_results(directory: Path, console: Console) -> None:
     for path in sorted(directory.glob("*/results.json")):
-        from eval.report.terminal import table
-
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
-        console.print(table(results))
+        console.print(_table_of(results))
         for note in results["notes"]:
             console.print(f"[dim]{escape(note)}[/]")
         console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)
+
+
+def _table_of(results: Any) -> Table:
+    """The table of a report, which says itself of what kind it is where it is no comparison."""
+    from eval.report.terminal import table
+    from eval.worth.results import KIND
+    from eval.worth.text import terminal_table
+
+    return terminal_table(results) if results.get("kind") == KIND else table(results)

@@ -16,6 +16,7 @@ from typing import Any
 import glaive_like
 import pytest
 from extra_rows import extra_rows
+from noise_outputs import few_shot_output, noise_output, worth_output
 from source_node import make_source
 
 from eval.generate import GENERATE, sample_seed
@@ -92,6 +93,9 @@ PINS = {
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "compare": (7, "a1b0c2388d53e9148af6"),
+    "few-shot": (1, "015cff82963361385959"),
+    "noise": (1, "5aedb321a0ad337f8dbb"),
+    "worth": (1, "7250dec18e358e796f75"),
 }
 
 BY_MODEL_PINS = {
@@ -376,6 +380,9 @@ def by_model(kind: str) -> Any:
 
 OUTPUTS: dict[str, Callable[[], Any]] = {
     "source": source_output,
+    "few-shot": few_shot_output,
+    "noise": lambda: noise_output(pairs()),
+    "worth": worth_output,
     "select": lambda: [found.to_row() for part in SelectStage(without=("*/w*",))(rows()[:6]) for found in part],
     "embed": lambda: [record.to_row() for record in broken()],
     "rectify": lambda: by_model("rectify"),
