@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from eval.nodes import JUDGE
+from eval.nodes import JUDGE, RUBRIC
 from eval.scorers import SCORERS
 from kintsugi.experiment import Head
 from kintsugi.kinds import KINDS
@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parents[1] / "configs"
 
 KNOWN: dict[str, Iterable[str]] = {
     "error_types": ERROR_TYPES,
-    "scorers": (*SCORERS, JUDGE),
+    "scorers": (*SCORERS, JUDGE, RUBRIC),
     "format": ("auto", *FORMATS),
 }
 """Names that keys take, where these come from a registry and not from a type."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
+from eval.nodes import Compare, Generate, Injections, Likelihood, Score
+from eval.pair_nodes import Collected, Pair
+from eval.versus_nodes import Versus
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
@@ -17,6 +19,7 @@ KINDS: dict[str, NodeKind] = {
         TagKind(),
         Embed(),
         Annotate(),
+        Pair(),
         Import(),
         Sft(),
         Preference(),
@@ -25,6 +28,7 @@ KINDS: dict[str, NodeKind] = {
         Score(),
         Injections(),
         Versus(),
+        Collected(),
         Compare(),
     )
 }

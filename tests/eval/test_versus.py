@@ -11,10 +11,10 @@ from judged import RIGHT, WRONG, answer, preference, script, work_of
 from pydantic import ValidationError
 
 from eval.injected import measure_flips
-from eval.nodes import VersusConfig
 from eval.scorers.injections import injections
 from eval.versus import Duel, compare_answers, paired
 from eval.versus_by_ranker import decide
+from eval.versus_nodes import VersusConfig
 from pipeline.contract import DATA, NOTES
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, GenerationRecord, VerdictRecord
