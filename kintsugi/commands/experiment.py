@@ -102,7 +102,8 @@ def _show_results(directory: Path, console: Console) -> None:
 
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
-        console.print(table(results))
+        if "arms" in results:  # a comparison; what other tables say stands in their reports
+            console.print(table(results))
         for note in results["notes"]:
             console.print(f"[dim]{escape(note)}[/]")
         console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)
