@@ -57,6 +57,7 @@ class HandMade:
         self.graph: Graph = graph(folder, text)
         self.store = Store(folder / "store")
         self.taint = taint
+        self.put("qa", [], GenerationRecord)
         for model in ("base", "executed", "judged"):
             if model == "executed":
                 self.put("samples/base", _answers(SAMPLED, taint), GenerationRecord)
