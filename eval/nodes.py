@@ -107,7 +107,7 @@ class Generate(NodeKind):
 
     name = "generate"
     product = "generations"
-    version = 2
+    version = 3
     Config = GenerateConfig
     fan_out = "models"
 
@@ -137,7 +137,7 @@ class Likelihood(NodeKind):
 
     name = "likelihood"
     product = "scores"
-    version = 1
+    version = 2
     Config = LikelihoodConfig
     fan_out = "models"
 
