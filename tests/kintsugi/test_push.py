@@ -62,7 +62,12 @@ def test_pairs_go_with_their_card_into_a_private_repository(kintsugi, tmp_path, 
     told, _ = kintsugi(tmp_path, "push", "collected:judge", "me/pairs", "--yes", "--license", "mit")
     assert f"Sent: {hub.url}/datasets/me/pairs" in told
     (made,) = hub.repositories
-    assert (made["organization"], made["name"], made["type"], made["private"]) == ("me", "pairs", "dataset", True)
+    assert (made["organization"], made["name"], made["type"], made["visibility"]) == (
+        "me",
+        "pairs",
+        "dataset",
+        "private",
+    )
     files = hub.files["datasets/me/pairs"]
     (rows,) = (content for name, content in files.items() if name.endswith(".parquet"))
     assert pq.read_table(io.BytesIO(rows)).num_rows == 3
@@ -74,7 +79,7 @@ def test_pairs_go_with_their_card_into_a_private_repository(kintsugi, tmp_path, 
 def test_an_adapter_goes_with_its_base_by_name_and_without_logs(kintsugi, tmp_path, run, hub):
     adapter(run)
     kintsugi(tmp_path, "push", "collected:judged", "me/adapter", "--base", "me/base", "--public", "--yes")
-    assert hub.repositories[0].get("private") is False
+    assert hub.repositories[0]["visibility"] == "public"
     files = hub.files["models/me/adapter"]
     assert set(files) == {ADAPTER_CONFIG, ADAPTER_WEIGHTS, "tokenizer.json", "README.md"}
     assert json.loads(files[ADAPTER_CONFIG])["base_model_name_or_path"] == "me/base"
