@@ -14,9 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.collected_figures import Figures, Policy
+from eval.report.arms import COMPILES, PASSED
 from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
 from eval.report.html import assets, policy
 from eval.report.sheet import Line
+from eval.scorers.judge import PREFIX
 
 STYLES = ("base.css", "tables.css", "media.css")
 
@@ -49,25 +51,33 @@ def _rounds(figures: Figures) -> Section:
         [("model", "left"), ("collector", "left"), ("round", "right"), ("pairs", "right"), ("rate", "right"),
          ("95% interval", "right"), ("change", "right"), ("95% interval", "right"), ("p", "right"),
          ("characters", "right")],
-        [_policy(one) for one in figures["policies"]],
+        [_policy(one, is_share(figures["metric"])) for one in figures["policies"]],
     )  # fmt: skip
 
 
-def _policy(one: Policy) -> list[str]:
-    change = MISSING if one["change"] is None else points(one["change"])
-    ends = MISSING if one["change_ci"] is None else " to ".join(points(end) for end in one["change_ci"])
+def _policy(one: Policy, share: bool) -> list[str]:
+    """Shares in percent and their changes in points, other means as they are."""
+    signed = points if share else "{:+.3g}".format
+    change = MISSING if one["change"] is None else signed(one["change"])
+    ends = MISSING if one["change_ci"] is None else " to ".join(signed(end) for end in one["change_ci"])
+    ci = MISSING if one["ci"] is None else " to ".join((percent if share else number)(end) for end in one["ci"])
     return [
         one["name"],
         one["collector"] or MISSING,
         MISSING if one["round"] is None else str(one["round"]),
         MISSING if one["pairs"] is None else str(one["pairs"]),
-        percent(one["rate"]),
-        interval(one["ci"]),
+        percent(one["rate"]) if share else number(one["rate"]),
+        ci,
         change,
         ends,
         MISSING if one["p_holm"] is None else p_text(one["p_holm"]),
         f"{one['length']:.0f}",
     ]
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is 1 or 0 of an answer, so that its mean is a share of answers."""
+    return metric in (PASSED, COMPILES) or metric.startswith(PREFIX)
 
 
 def _wins(figures: Figures) -> Section:

@@ -105,7 +105,7 @@ def compare_answers(work: Work) -> None:
     found_answers = answers_of(sources) if config.among == "models" else samples_of(sources)
     duels, alone = paired(found_answers, config.limit)
     if not duels:
-        what = f"no prompt has two {'answers of one model' if config.among == 'samples' else 'models with answers'}."
+        what = f"no prompt has {'two samples' if config.among == 'samples' else 'the answers of two models'}."
         raise UserError("data", what, f"node {work.name}", "Name answers to the same prompts.")
     write_table(work.directory / REJECTS / shard_name(0), table_of(alone, REJECTED))
     found, facts = _verdicts(work, duels)

@@ -73,9 +73,10 @@ multiply themselves: `answers` becomes `answers/reference`, `answers/mended/dpo-
         pairs:   {kind: pair, input: scored, metric: passed}
         policy:  {kind: preference, init: previous.policy, data: pairs, ...}
 
-These become `samples/1`, `scored/1`, `pairs/1`, `policy/1`, `samples/2` and so on: nodes like any others, with keys of their own, so a
-longer `repeat` keeps the rounds that are made. Elsewhere `policy` means those of all rounds and `policy/2` one; `{round}` in any text of
-the group is the number of the round. [preferences.yaml](../configs/preferences.yaml) is a whole one.
+These become `samples/1`, `scored/1`, `pairs/1`, `policy/1`, `samples/2` and so on: nodes like any others, with keys of
+their own, so a longer `repeat` keeps the rounds that are made. Elsewhere `policy` means those of all rounds and
+`policy/2` one; `{round}` in any text of the group is the number of the round.
+[preferences.yaml](../configs/preferences.yaml) is a whole one.
 
 {repeat}
 **`--set KEY=VALUE`** overrides a key for one run: `--set nodes.qa.rows=500`, `--set seed=3`,
