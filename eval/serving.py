@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pipeline.llm.vllm import Engine
 
 BATCH = 2048
-"""Requests of one engine call, and what a kill can cost. The last of a call leave the engine half empty: with 1,024 to a
-call, 2,048 prompts took an eighth longer (tiny model, two cores)."""
+"""Requests of one engine call, and what a kill can cost. The last of a call leave the engine half empty: with 1,024 to
+a call, 2,048 prompts took an eighth longer (tiny model, two cores)."""
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
