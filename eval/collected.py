@@ -7,7 +7,7 @@ from its rows back to the node of kind `pair`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +58,11 @@ def figures_of(work: Work) -> Figures:
     store = Store(work.directory.parent.parent)
     evidence = evidence_of(work.all_sources("scores"))
     base = work.source("base")
-    models = [_judged(store, one, config.metric, base, evidence) for one in evidence]
-    collected = [_collected(source) for source in work.all_sources("pairs")]
+    # Artifacts may have been made under other names: here they are called as this experiment calls them.
+    named = {one.model.key: one.name for one in evidence}
+    called = {source.key: collector_name(source.name) for source in work.all_sources("pairs")}
+    models = [_judged(store, one, config.metric, base.key, named, called) for one in evidence]
+    collected = [_collected(source, named) for source in work.all_sources("pairs")]
     verdicts = {one.name: list(read_records(one.data, VerdictRecord)) for one in work.all_sources("verdicts")}
     won = [wins(by, rows, {one.name: one.name for one in evidence}, *drawn) for by, rows in verdicts.items()]
     lengths = {model.name: model.lengths for model in models}
@@ -82,22 +85,26 @@ def figures_of(work: Work) -> Figures:
     )
 
 
-def _judged(store: Store, evidence: Evidence, metric: str, base: Source, others: Sequence[Evidence]) -> Judged:
-    """One model with its scores. Raises a config error where it was not scored by the metric."""
+def _judged(
+    store: Store, evidence: Evidence, metric: str, base: str, named: Mapping[str, str], called: Mapping[str, str]
+) -> Judged:
+    """One model with its scores. Raises a config error where it was not scored by the metric.
+
+    `named` has the names of models by their keys, `called` those of collectors by the keys of their pairs.
+    """
     values = values_of_rows(list(evidence.scores.values()))
     if metric not in values:
         hint = f"It has {', '.join(sorted(values))}."
         raise UserError("config", f"'{evidence.name}' has no score '{metric}'.", "metric", hint)
     pairs = pairs_behind(store, evidence.model)
-    names = {one.model.key: one.name for one in others}
     init = next((item.key for item in evidence.model.inputs if item.role == "init"), "")
     return Judged(
         name=evidence.name,
         values=values[metric],
         lengths={key: len(answer.response) for key, answer in evidence.answers.items()},
-        collector=collector_name(pairs[0]) if pairs else "",
-        round=round_of(store, evidence.model, base.key),
-        before=names.get(init, "") if evidence.model.kind == PREFERENCE else "",
+        collector=called.get(pairs[1].key, collector_name(pairs[0])) if pairs else "",
+        round=round_of(store, evidence.model, base),
+        before=named.get(init, "") if evidence.model.kind == PREFERENCE else "",
         pairs=_taken(evidence.model, pairs[1]) if pairs else None,
     )
 
@@ -137,7 +144,7 @@ def collector_name(node: str) -> str:
     return name if slash and number.isdecimal() else node
 
 
-def _collected(source: Source) -> Collected:
+def _collected(source: Source, named: Mapping[str, str]) -> Collected:
     manifest = source.manifest()
     judged = _input_source(source.root)
     answers = answers_behind(judged)
@@ -145,7 +152,7 @@ def _collected(source: Source) -> Collected:
     return Collected(
         name=source.name,
         by=manifest.facts["pairs"]["by"],
-        model=sampled.name if sampled else "",
+        model=named.get(sampled.key, sampled.name) if sampled else "",
         answers=manifest_of(answers).key,
         pairs=[(row.chosen, row.rejected) for row in read_records(source.data, PreferenceRecord)],
         rejected=manifest.facts["pairs"]["rejected"],

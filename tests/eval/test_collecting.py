@@ -7,6 +7,7 @@ from io import StringIO
 import pyarrow.parquet as pq
 import pytest
 from collected_run import TEXT, HandMade
+from graphs import graph
 from report_run import HOSTILE
 
 from pipeline.contract import DATA, REJECTS
@@ -156,3 +157,14 @@ def test_hostile_names_stay_text(tmp_path):
     for text in (to_html(figures), to_markdown(figures)):
         assert "<script" not in text and "<img" not in text and "<svg" not in text
         assert "window.pwned=1" in text
+
+
+def test_models_and_collectors_are_called_as_this_experiment_calls_them(tmp_path):
+    """What another experiment made under other names is found by its key, and told by ours."""
+    run = HandMade(tmp_path)
+    run.report()
+    other = TEXT.replace("judge: {kind: pair", "grades: {kind: pair").replace("data: judge", "data: grades")
+    run.graph = graph(tmp_path, other.replace("execution, judge", "execution, grades"))
+    found = json.loads((run.make("report") / "results.json").read_text())
+    assert {one["collector"] for one in found["policies"]} == {"", "execution", "grades"}
+    assert {one["model"] for one in found["collectors"]} == {"base"}

@@ -30,16 +30,16 @@ def key(run, node):
 
 
 def test_each_round_samples_the_model_of_the_round_before_and_starts_from_it(run):
-    for number, sampled in ((1, "reference"), (2, "compiled/1")):
-        pairs = rows(run, f"compiling/{number}", PreferenceRecord)
+    for number, sampled in ((1, "reference"), (2, "mended/1")):
+        pairs = rows(run, f"careful/{number}", PreferenceRecord)
         assert {sampled_from(row.provenance) for row in pairs} == {key(run, sampled)}
-        inputs = {item.role: item.key for item in run.manifest(f"compiled/{number}").inputs}
+        inputs = {item.role: item.key for item in run.manifest(f"mended/{number}").inputs}
         assert inputs["init"] == key(run, sampled)
-        assert inputs["data"] == key(run, f"compiling/{number}")
+        assert inputs["data"] == key(run, f"careful/{number}")
 
 
 def test_adapters_of_both_rounds_stand_on_the_same_base(run):
-    bases = {Path(base_of(run.directory(f"compiled/{number}"))).name for number in (1, 2)}
+    bases = {Path(base_of(run.directory(f"mended/{number}"))).name for number in (1, 2)}
     assert bases == {key(run, "reference")}
 
 
@@ -53,11 +53,11 @@ def test_pairs_are_right_by_what_decided(run):
         for row in rows(run, "ran/1/reference", ScoredRecord)
     }
     answers = {(row.id, row.sample): row for row in rows(run, "tried/1/reference", GenerationRecord)}
-    for pair in rows(run, "compiling/1", PreferenceRecord):
+    for pair in rows(run, "careful/1", PreferenceRecord):
         told = json.loads(pair.provenance)
         prompt = pair.id.rpartition("#")[0]
         chosen, rejected = ((prompt, told[side]["sample"]) for side in ("chosen", "rejected"))
-        assert (values[chosen]["compiles"], values[rejected]["compiles"]) == (1, 0)
+        assert (values[chosen]["rubric/score"], values[rejected]["rubric/score"]) == (5, 1)
         assert (answers[chosen].response, answers[rejected].response) == (pair.chosen, pair.rejected)
         assert pair.chosen_spans or pair.rejected_spans
 
@@ -82,11 +82,11 @@ def test_the_report_has_every_round_with_its_interval(run):
     rounds = {one["name"]: (one["round"], one["collector"]) for one in found["policies"]}
     assert rounds == {
         "reference": (0, ""),
-        "compiled/1": (1, "compiling"),
-        "compiled/2": (2, "compiling"),
-        "policy/1": (1, "grades"),
+        "mended/1": (1, "careful"),
+        "mended/2": (2, "careful"),
+        "policy/1": (1, "careless"),
     }
     assert all(one["ci"][0] <= one["rate"] <= one["ci"][1] for one in found["policies"])
     compared = {(one["a"], one["b"]) for one in found["agreement"]}
-    assert compared == {("compiling/1", "grades/1"), ("compiling/1", "meetings"), ("grades/1", "meetings")}
+    assert compared == {("careful/1", "careless/1"), ("careful/1", "meetings"), ("careless/1", "meetings")}
     assert {path.name for path in folder.iterdir()} == {"results.json", "results.csv", "report.md", "index.html"}
