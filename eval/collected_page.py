@@ -20,7 +20,7 @@ from eval.report.html import assets, policy
 from eval.report.sheet import Line
 from eval.scorers.judge import PREFIX
 
-STYLES = ("base.css", "tables.css", "media.css")
+STYLES = ("base.css", "tables.css", "media.css", "collected.css")
 
 
 @dataclass(frozen=True, slots=True)
