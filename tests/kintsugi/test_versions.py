@@ -107,7 +107,7 @@ PINS = {
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "pair": (1, "4fbcb7734962702e2ab6"),
-    "collected": (1, "72ab1aa620638a9fee96"),
+    "collected": (1, "313c6f7b8e3b479a6cc6"),
     "compare": (6, "a1b0c2388d53e9148af6"),
 }
 
