@@ -307,7 +307,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 6
+    version = 7
     Config = CompareConfig
     named_inputs = True
 

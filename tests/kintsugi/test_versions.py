@@ -108,7 +108,7 @@ PINS = {
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "pair": (1, "4fbcb7734962702e2ab6"),
     "collected": (1, "313c6f7b8e3b479a6cc6"),
-    "compare": (6, "a1b0c2388d53e9148af6"),
+    "compare": (7, "a1b0c2388d53e9148af6"),
 }
 
 BY_MODEL_PINS = {
