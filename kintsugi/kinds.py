@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
+from eval.nodes import Compare, Generate, Injections, Likelihood, Score
+from eval.pair_nodes import Collected, Pair
+from eval.versus_nodes import Versus
 from eval.worth.nodes import Worth
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
@@ -21,6 +23,7 @@ KINDS: dict[str, NodeKind] = {
         Annotate(),
         FewShot(),
         Noise(),
+        Pair(),
         Import(),
         Sft(),
         Preference(),
@@ -29,6 +32,7 @@ KINDS: dict[str, NodeKind] = {
         Score(),
         Injections(),
         Versus(),
+        Collected(),
         Compare(),
         Worth(),
     )

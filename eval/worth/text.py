@@ -1,14 +1,10 @@
-"""report.md and results.csv of a noise study, and its table at the end of a run."""
+"""report.md and results.csv of a noise study."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
 from io import StringIO
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from eval.report.cells import MISSING, Align, interval, p_text, percent, plain, points, table
 from eval.report.sheet import Line
@@ -168,25 +164,6 @@ def _lines(results: Results) -> Iterator[Line]:
         yield Line(*who, "w", fit["cells"], fit["weight"], *(fit["weight_ci"] or ()))
         yield Line(*who, "noisy pairs for a clean one", fit["cells"], fit["worth"], *(fit["worth_ci"] or ()))
         yield Line(*who, "R2", fit["cells"], fit["r_squared"])
-
-
-def terminal_table(results: Results) -> Table:
-    """The cells at the end of a run, and below them what a clean pair is worth."""
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
-    made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
-    made.title_justify = made.caption_justify = "left"
-    made.add_column("loss / mask", overflow="fold")
-    made.add_column("noise", overflow="fold")
-    for name in ("rate", "pairs", "right", "95% interval", "gain", "cost"):
-        made.add_column(name, justify="right", no_wrap=True)
-    for model in results["models"]:
-        made.add_row(Text(model["name"]), *[""] * 3, percent(model["accuracy"]), interval(model["ci"]), "", "")
-    for cell in results["cells"]:
-        changes = [change_cells(change)[0] for change in (cell["gain"], cell["cost"])]
-        shown = (cell["rate"], str(cell["rows"]), percent(cell["accuracy"]), interval(cell["ci"]), *changes)
-        made.add_row(Text(cell["way"]), Text(cell["how"]), *shown)
-    made.caption = Text("\n".join(sentence(fit) for fit in results["fits"]))
-    return made
 
 
 def sentence(fit: Fit) -> str:

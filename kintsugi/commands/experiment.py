@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -97,19 +98,16 @@ def _manifests(graph: Graph, store: Path) -> dict[str, Any]:
 
 
 def _show_results(directory: Path, console: Console) -> None:
+    """A comparison as its table, any other report as it is written."""
+    from eval.report.terminal import table
+
     for path in sorted(directory.glob("*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
-        console.print(_table_of(results))
-        for note in results["notes"]:
-            console.print(f"[dim]{escape(note)}[/]")
+        if "arms" in results:
+            console.print(table(results))
+            for note in results["notes"]:
+                console.print(f"[dim]{escape(note)}[/]")
+        else:
+            console.print(Markdown(path.with_name("report.md").read_text(encoding="utf-8")))
         console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)
-
-
-def _table_of(results: Any) -> Table:
-    """The table of a report, which says itself of what kind it is where it is no comparison."""
-    from eval.report.terminal import table
-    from eval.worth.results import KIND
-    from eval.worth.text import terminal_table
-
-    return terminal_table(results) if results.get("kind") == KIND else table(results)

@@ -16,7 +16,7 @@ from eval.worth.cells import CLEAN, Cell, Level, Study, way_names
 from eval.worth.fit import FALLING, NO_GAIN, TOO_FEW, Point, Worth, exchange, fitted, worth
 from eval.worth.page import heat_maps, to_html
 from eval.worth.results import Results, levels_of, results_of
-from eval.worth.text import fit_cells, maps, sentence, terminal_table, to_csv, to_markdown
+from eval.worth.text import fit_cells, maps, sentence, to_csv, to_markdown
 from pipeline.failures import UserError
 from pipeline.store import Manifest
 
@@ -206,7 +206,6 @@ def test_all_four_say_the_same() -> None:
     assert float(found["cells", "flip 0.5, 40 clean and 40 noisy pairs", "accuracy"]) == made["cells"][1]["accuracy"]
     assert "| **45.0%** |" in to_markdown(made) and "45.0%" in to_html(made)
     assert json.loads(json.dumps(made, allow_nan=False)) == made
-    assert terminal_table(made).row_count == 4
 
 
 def test_names_never_become_markup() -> None:
