@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
+from eval.steering_nodes import Steering
+from pipeline.attributes.nodes import Classify, Condition, Sentences
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
@@ -17,6 +19,9 @@ KINDS: dict[str, NodeKind] = {
         TagKind(),
         Embed(),
         Annotate(),
+        Sentences(),
+        Classify(),
+        Condition(),
         Import(),
         Sft(),
         Preference(),
@@ -26,5 +31,6 @@ KINDS: dict[str, NodeKind] = {
         Injections(),
         Versus(),
         Compare(),
+        Steering(),
     )
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -102,7 +103,8 @@ def _show_results(directory: Path, console: Console) -> None:
 
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
-        console.print(table(results))
+        written = path.with_name("report.md").read_text(encoding="utf-8")
+        console.print(table(results) if "arms" in results else Markdown(written))
         for note in results["notes"]:
             console.print(f"[dim]{escape(note)}[/]")
         console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)
