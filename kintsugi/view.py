@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kintsugi.references import Dataset
 from kintsugi.visible import shown
+from pipeline.attributes.records import ControlledRecord, LabelledRecord
 from pipeline.contract import DATA
 from pipeline.records import (
     ChoiceRecord,
@@ -126,6 +127,15 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
         yield from (
             shown(f"test      {test.function}{test.arguments} -> {values.shown(test)}", "dim") for test in row.tests
         )
+    elif isinstance(row, ControlledRecord | LabelledRecord):
+        controlled = isinstance(row, ControlledRecord)
+        yield _head(
+            row.id, [*(row.control if controlled else [f"sample {row.sample}" if row.sample else ""]), row.source]
+        )
+        yield from _part("prompt", shown(row.prompt))
+        yield from _part("response", shown(row.response))
+        for label in () if controlled else row.labels:
+            yield shown(f"{label.attribute}: {label.name or '-'}  ({label.explanation})", "dim")
     elif isinstance(row, VerdictRecord):
         yield _head(row.id, [f"sample {row.sample}" if row.sample else "", f"{row.a} against {row.b}"])
         yield _valued(row.value, row.explanation, "")
