@@ -6,13 +6,16 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
+.PHONY: run run-control test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 run: $(READY) ## the recovery experiment from end to end, then its result table
 	$(BIN)/kintsugi run configs/recovery.yaml
+
+run-control: $(READY) ## the study of control tokens: do they steer, and what do they cost
+	$(BIN)/kintsugi run configs/control-tokens.yaml
 
 test: $(READY) ## all tests but the extensive ones
 	$(BIN)/python -m pytest -m "not extensive"
