@@ -86,6 +86,9 @@ class Engine:
             trust_remote_code=False,
             load_format="safetensors",
             disable_log_stats=True,
+            # In parts, a prompt's draws would be taken back from its generator, which on CPU cannot be done: with many
+            # seeded samples vLLM 0.32 ends with "CPU Generator does not use offset".
+            **({"enable_chunked_prefill": False} if gpus == 0 else {}),
             **({"enable_lora": True, "max_lora_rank": served_rank(files.rank)} if files.adapter else {}),
             **_devices(gpus),
         )
