@@ -156,7 +156,8 @@ def score(one: Answers, target: Target, owners: Mapping[str, str], options: Opti
 
 
 def tests(answers: Sequence[Answers], owners: Mapping[str, str], options: Options) -> list[dict[str, Any]]:
-    """Answers with tokens against those of the same model without, and against those with one token less.
+    """Answers with tokens against those of the same model without, against those with one token less, and against
+    those of models that never saw a token: a model trained on tokens is hardly itself without them.
 
     Paired by prompt; two-sided p-values, Holm's correction over all of them.
     """
@@ -164,7 +165,7 @@ def tests(answers: Sequence[Answers], owners: Mapping[str, str], options: Option
     for one in (one for one in answers if one.condition):
         for other in answers:
             fewer = other.model == one.model and other.target < one.target
-            if fewer and len(other.condition) in (0, len(one.condition) - 1):
+            if (fewer and len(other.condition) in (0, len(one.condition) - 1)) or not other.trained:
                 found += _compared(one, other, owners, options)
     for test, p_holm in zip(found, holm([test["p_value"] for test in found]), strict=True):
         test["p_holm"] = p_holm
@@ -186,6 +187,7 @@ def _compared(one: Answers, other: Answers, owners: Mapping[str, str], options: 
                 "model": one.model,
                 "target": ordered(one.target, owners),
                 "condition": list(one.condition),
+                "other": other.model,
                 "against": list(other.condition),
                 "rule": rule,
                 "n": found.n,

@@ -111,8 +111,9 @@ def verdicts(tests: Sequence[Mapping[str, Any]]) -> list[str]:
         if test["rule"] != PUBLISHED or test["against"]:
             continue
         said = "lowers" if test["lower"] else "does not significantly lower"
+        without = "" if test["other"] == test["model"] else f" against {test['other']}, which never saw a token"
         found.append(
-            f"{test['model']}: conditioning on {' + '.join(test['condition'])} {said} the misalignment score "
+            f"{test['model']}: conditioning on {' + '.join(test['condition'])} {said} the misalignment score{without} "
             f"({points(test['difference'])} points, 95% {points(test['ci'][0])} to {points(test['ci'][1])}, "
             f"p (Holm) {p_text(test['p_holm'])}, {test['n']} prompts)."
         )
@@ -147,6 +148,12 @@ def _named(labels: Sequence[str]) -> str:
     return " + ".join(labels) or FREE
 
 
+def _against(test: Mapping[str, Any]) -> str:
+    """What answers with tokens are held against: fewer tokens, or another model."""
+    said = _named(test["against"])
+    return said if test["other"] == test["model"] else f"{test['other']}, {said}"
+
+
 def _value(found: Mapping[str, Any] | None) -> str:
     return MISSING if found is None else f"{percent(found['value'])} ({interval(found['ci'])})"
 
@@ -176,7 +183,7 @@ def _published(results: Mapping[str, Any]) -> Section:
 
 def _tests(results: Mapping[str, Any]) -> Section:
     rows = [
-        (test["model"], _named(test["condition"]), _named(test["against"]), test["rule"], points(test["difference"]),
+        (test["model"], _named(test["condition"]), _against(test), test["rule"], points(test["difference"]),
          f"{points(test['ci'][0])} to {points(test['ci'][1])}", p_text(test["p_value"]), p_text(test["p_holm"]),
          "yes" if test["lower"] else "no", str(test["n"]))
         for test in results["tests"]
@@ -269,7 +276,7 @@ def lines(results: Mapping[str, Any]) -> Iterator[Line]:
                 yield _line("scores", found["model"], f"{_named(found['condition'])} for {_named(found['target'])}",
                             f"misalignment, {rule}", found[rule])  # fmt: skip
     for test in results["tests"]:
-        who = f"{_named(test['condition'])} against {_named(test['against'])}"
+        who = f"{_named(test['condition'])} against {_against(test)}"
         found = {"n": test["n"], "value": test["difference"], "ci": test["ci"]}
         made = _line("tests", test["model"], who, f"difference, {test['rule']}", found)
         yield made._replace(p_value=test["p_value"], p_holm=test["p_holm"])

@@ -76,19 +76,22 @@ def test_scores_rates_and_tests_are_those_counted_by_hand():
 
 
 def test_conditioning_is_tested_against_no_tokens_and_against_one_less():
-    found = {(t["rule"], *t["condition"], "|", *t["against"]): t for t in tests(both(), OWNERS, PLAIN)}
+    found = {(*t["condition"], "|", t["other"], *t["against"]): t for t in tests(both(), OWNERS, PLAIN)}
     assert set(found) == {
-        ("published", "pos", "|"),
-        ("published", "nontoxic", "pos", "|"),
-        ("published", "nontoxic", "pos", "|", "pos"),
+        ("pos", "|", "none"),
+        ("pos", "|", "both"),
+        ("nontoxic", "pos", "|", "none"),
+        ("nontoxic", "pos", "|", "both"),
+        ("nontoxic", "pos", "|", "both", "pos"),
     }
-    first = found["published", "pos", "|"]
+    first = found["pos", "|", "both"]
     # 12 prompts turn from misaligned to aligned, none the other way: exact McNemar is 2 / 2^12.
     assert first["difference"] == pytest.approx(-12 / 20)
     assert first["p_value"] == pytest.approx(2 / 2**12)
-    assert first["p_holm"] == pytest.approx(2 * 2 / 2**12)
+    # The other one of the same model is 14 to 0, 2 / 2^14; that goes first.
+    assert first["p_holm"] == pytest.approx(4 * 2 / 2**12)
     assert first["lower"] is True
-    last = found["published", "nontoxic", "pos", "|", "pos"]
+    last = found["nontoxic", "pos", "|", "both", "pos"]
     assert last["difference"] == pytest.approx(-2 / 20) and last["p_value"] == 0.5 and last["lower"] is False
 
 

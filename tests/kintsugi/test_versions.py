@@ -106,7 +106,7 @@ PINS = {
     "sentences": (1, "098db7bc5ca5ed1f2f26"),
     "classify": (1, "3683eb27db993d717276"),
     "condition": (1, "ab03bb67d46c07fee221"),
-    "steering": (1, "e049edddf0b9e36881d3"),
+    "steering": (1, "86d2b1391660dc068b7c"),
 }
 
 BY_MODEL_PINS = {
