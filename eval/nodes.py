@@ -119,7 +119,7 @@ class Generate(NodeKind):
 
     name = "generate"
     product = "generations"
-    version = 2
+    version = 3
     Config = GenerateConfig
     fan_out = "models"
 
@@ -149,7 +149,7 @@ class Likelihood(NodeKind):
 
     name = "likelihood"
     product = "scores"
-    version = 1
+    version = 2
     Config = LikelihoodConfig
     fan_out = "models"
 
@@ -379,7 +379,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 6
+    version = 7
     Config = CompareConfig
     named_inputs = True
 

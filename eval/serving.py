@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pipeline.chat import Tokenizer
     from pipeline.llm.vllm import Engine
 
-BATCH = 1024
-"""Requests of one engine call. An engine is full until the last of them are left, and few of those are enough work."""
+BATCH = 2048
+"""Requests of one engine call, and what a kill can cost. The last of a call leave the engine half empty: with 1,024 to
+a call, 2,048 prompts took an eighth longer (tiny model, two cores)."""
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 

@@ -71,7 +71,7 @@ def compared(
     arms = told_apart([arm_of(found, floor, ceiling) for found in evidence])
     named = [replace(found, name=arm.name) for found, arm in zip(evidence, arms, strict=True)]
     names = {arm.node: arm.name for arm in arms}
-    kept, notes = kept_of(forgetting, named, _arm_name(floor, names))
+    kept, notes = kept_of(forgetting, named, _arm_name(floor, names), _arm_name(ceiling, names))
     return Comparison(
         arms,
         named,
@@ -103,10 +103,12 @@ def write_files(directory: Path, title: str, made: Comparison, config: CompareCo
     return results
 
 
-def kept_of(sources: Sequence[Source], arms: Sequence[Evidence], floor: str | None) -> tuple[list[Kept], list[str]]:
+def kept_of(
+    sources: Sequence[Source], arms: Sequence[Evidence], floor: str | None, ceiling: str | None
+) -> tuple[list[Kept], list[str]]:
     """The arms' scores on what corruption left out, each with the arm that its training began with; and notes.
 
-    Where that model is no arm, an arm is held against the floor.
+    Where that model is no arm, an arm is held against the floor; the ceiling, which came before it, against none.
     """
     models = {arm.model.key: arm.name for arm in reversed(arms)}
     kept: list[Kept] = []
@@ -120,7 +122,7 @@ def kept_of(sources: Sequence[Source], arms: Sequence[Evidence], floor: str | No
             continue
         arm = next(arm for arm in arms if arm.name == models[model])
         init = next((item.key for item in arm.model.inputs if item.role == "init"), None)
-        before = models.get(init or "", floor)
+        before = models.get(init or "", None if arm.name == ceiling else floor)
         values = values_of_rows(list(merged_scores(members).values()))
         kept.append(Kept(arm.name, rows, before if before != arm.name else None, values))
     left = sorted(set(others))

@@ -80,5 +80,5 @@ def test_models_can_be_compared_by_log_probabilities_alone(store: Store, tmp_pat
 def test_what_is_forgotten_of_models_that_are_no_arms_is_noted(store: Store):
     kept = [replace(source, role="forgetting") for source in sources(store, "kept")]
     made = compared(sources(store, "scores")[:2], "corrupted", "reference", forgetting=kept)
-    assert [one.arm for one in made.kept] == ["corrupted", "reference"]
+    assert [(one.arm, one.before) for one in made.kept] == [("corrupted", None), ("reference", None)]
     assert "Forgetting of mended/0 is left out: no arms of this comparison." in made.notes

@@ -114,7 +114,7 @@ def test_paired_comparison_refuses_vectors_that_do_not_pair(a, b, message):
         paired_bootstrap(a, b, seed=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs=pairs, seed=st.integers(0, 99))
 def test_bootstrap_interval_contains_the_estimate(pairs, seed):
     a, b = zip(*pairs, strict=True)
@@ -123,7 +123,7 @@ def test_bootstrap_interval_contains_the_estimate(pairs, seed):
     assert 0 <= difference.p_value <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs=pairs, seed=st.integers(0, 99))
 def test_exchanging_the_arms_mirrors_the_difference(pairs, seed):
     a, b = zip(*pairs, strict=True)
@@ -133,7 +133,7 @@ def test_exchanging_the_arms_mirrors_the_difference(pairs, seed):
     assert back.p_value == pytest.approx(forth.p_value)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(pairs=pairs, seed=st.integers(0, 99))
 def test_the_seed_decides(pairs, seed):
     a, b = zip(*pairs, strict=True)
@@ -145,7 +145,7 @@ def test_another_seed_draws_other_resamples():
     assert paired_bootstrap(a, b, seed=0).low != paired_bootstrap(a, b, seed=1).low
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(pairs=st.lists(st.tuples(bits, bits), min_size=1, max_size=8))
 def test_mcnemar_is_the_sign_flip_test_of_bits(pairs):
     """Doubled values are no bits, so `sign_flip` enumerates them; the answer must be McNemar's."""
@@ -230,7 +230,6 @@ def test_crossed_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.93 <= held / 600 <= 0.98
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(bits, min_size=3, max_size=3), min_size=2, max_size=5))
 def test_a_crossed_interval_holds_its_mean_and_turns_with_the_sign(table):
     found, mirrored = crossed_mean(table), crossed_mean([[-value for value in row] for row in table])

@@ -55,19 +55,19 @@ def common(a, b):
 # Right
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXT, TEXT)
 def test_edits_lead_from_one_text_to_the_other_and_spans_hold_all_that_differs(good, bad):
     check(good, bad)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_unicode_text(good, bad):
     check(good, bad)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXT, TEXT)
 def test_as_few_pieces_change_as_can_be(good, bad):
     a, b = diffs.PIECE.findall(good), diffs.PIECE.findall(bad)
@@ -164,7 +164,7 @@ def test_long_texts_are_cut_at_landmarks(monkeypatch):
     assert len(exact) == 30
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(LETTERS, max_size=40), st.lists(LETTERS, max_size=40), st.integers(1, 200))
 def test_a_bound_on_work_costs_no_exactness_of_the_result(good, bad, cells):
     with pytest.MonkeyPatch.context() as patch:

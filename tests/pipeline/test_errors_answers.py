@@ -143,7 +143,7 @@ def answers(draw: st.DrawFn) -> str:
     return answer.replace("\n", draw(BREAKS))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(answers())
 def test_every_proposed_edit_is_exact_and_can_be_undone(answer: str) -> None:
     proposed = {name: kind.propose(answer) for name, kind in ERROR_TYPES.items() if name not in PROSE}

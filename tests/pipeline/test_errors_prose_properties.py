@@ -59,7 +59,7 @@ ANSWERS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANSWERS)
 def test_every_edit_is_exact_can_be_undone_and_leaves_the_code(answer: str) -> None:
     for name in PROSE:
@@ -74,7 +74,7 @@ def test_every_edit_is_exact_can_be_undone_and_leaves_the_code(answer: str) -> N
                 assert fenced_code(bad) == fenced_code(answer), edits
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANSWERS)
 @example("```python\n```\nx = 1\n```\n\nIt has 3 entries.\n\n```python\ny = 2\n```")  # a fence less mends it
 def test_what_is_confirmed_is_recognised_beside_the_good_answer(answer: str) -> None:
@@ -91,7 +91,7 @@ def test_what_is_confirmed_is_recognised_beside_the_good_answer(answer: str) -> 
                     assert 0 <= seen.start <= seen.end <= len(bad)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(alphabet="`~#*-.1)>( \n\r\t\x00aO🎉é\ud800|_\\[]", max_size=80))
 def test_noise_trips_nothing(answer: str) -> None:
     for name in PROSE:

@@ -123,7 +123,7 @@ def again(row):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WORDS, WORDS, WORDS, TESTS)
 def test_broken_answers_and_questions_come_back_exactly(prompt, good, bad, tests):
     question = QARecord("q", prompt, good, "s", tests)

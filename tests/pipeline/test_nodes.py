@@ -51,7 +51,7 @@ def test_splits_have_the_rows_asked_for_and_train_the_rest():
     assert sorted(ids([record for part in parts.values() for record in part])) == sorted(ids(rows(100)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(20, 60), st.integers(4, 20), st.integers(0, 5), st.integers(1, 5), st.integers(1, 5))
 def test_no_prompt_is_on_two_sides_and_no_row_is_lost(count, prompts, seed, validation, test):
     """A prompt has at most ceil(60 / 4) rows, so a split holds fewer than that more than was asked for."""

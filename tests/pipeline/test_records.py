@@ -74,7 +74,7 @@ RECORDS = {
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
 def test_records_go_through_parquet_unchanged(kind):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(RECORDS[kind], max_size=3))
     def check(records):
         table = table_of(records, kind.SCHEMA)
@@ -160,7 +160,7 @@ def test_the_refusal_names_the_record():
         corruption("for i in range(m):", Edit(15, 16, "n", "k"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corruptions())
 def test_both_sides_of_a_corruption_are_marked_where_they_say(record):
     chosen, rejected = spans_of(record.edits, record.response)

@@ -208,7 +208,7 @@ def outside(text: str, marked: list[spans.Span]) -> list[str]:
     return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 39), st.integers(0, 10_000), st.integers(1, 4))
 def test_spans_are_exact_on_both_sides_however_many_errors_there_are(row, seed, most):
     record = replace(corpus()[row], id=f"row-{seed}")

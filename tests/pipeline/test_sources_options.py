@@ -42,7 +42,7 @@ PROMPTS = st.lists(st.integers(0, 400).map(str), min_size=1, max_size=120)
 SHARES = st.sampled_from([{"test": 0.05}, {"validation": 0.1, "test": 0.2}, {"a": 0.33, "b": 0.33, "c": 0.33}])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PROMPTS, PROMPTS, SHARES, st.integers(0, 3))
 def test_a_row_stays_on_its_side_when_data_grows(prompts, more, shares, seed):
     before = dict(zip(prompts, survey.sides(hashed(prompts, seed), shares).tolist(), strict=True))
@@ -52,7 +52,7 @@ def test_a_row_stays_on_its_side_when_data_grows(prompts, more, shares, seed):
         assert before.setdefault(prompt, side) == side
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     PROMPTS, st.sampled_from([{"test": 0.25}, {"a": 0.1, "b": 0.3}, {"test": 3}, {"a": 2, "b": 5}]), st.integers(0, 2)
 )
@@ -110,7 +110,7 @@ def test_sizes_that_make_no_sense_are_refused(splits, said):
 # Subsets and ids
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 30))
 def test_a_subset_is_the_same_in_any_order_and_grows_from_within(seed, wanted):
     numbers = list(range(40))

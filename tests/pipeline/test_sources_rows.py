@@ -317,7 +317,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([QA, PREFERENCE, GRANULAR, PLURAL]), st.data())
 def test_no_row_whatsoever_raises(good, data):
     field = data.draw(st.sampled_from([*good, "id", "tests", "source", "provenance"]))
@@ -346,14 +346,14 @@ def pairs(draw):
     return without_id(pair)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs(), st.sampled_from([to_granular, PreferenceRecord.to_row]))
 def test_pairs_with_spans_come_back_exactly(record, write):
     with tempfile.TemporaryDirectory() as folder:
         assert only(folder, write(record)) == record
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs())
 def test_granular_and_response_level_rows_come_back_exactly(record):
     granular, level = to_granular(record), to_response_level(record)
@@ -367,7 +367,7 @@ def test_the_exported_rows_are_the_seeds():
     assert to_response_level(record) == {"prompt": "Add.", "winning_response": "a + b", "losing_response": "a - b"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXT, TEXT, st.recursive(st.none() | st.integers() | TEXT, lambda inner: st.lists(inner, max_size=2)))
 def test_questions_with_tests_come_back_exactly(prompt, response, value):
     test = {"function": "f", "arguments": [value], "expected": value}

@@ -248,7 +248,7 @@ def records(draw: st.DrawFn) -> list[PreferenceRecord]:
     return [record(number) for number in range(draw(st.integers(1, 4)))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     found=records(),
     mask=st.sampled_from(MASKS),
@@ -261,7 +261,7 @@ def test_counts_are_those_of_an_oracle(
     check(tokenizer, *audited(tokenizer, found, mask, max_length, too_long))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(found=records(), max_length=st.integers(10, 60))
 def test_what_is_cut_and_lost_is_the_same_for_all_masks(
     tokenizer: Any, found: list[PreferenceRecord], max_length: int

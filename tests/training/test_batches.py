@@ -9,7 +9,7 @@ from math import ceil
 import pytest
 import torch
 from families import random_pairs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.failures import UserError
@@ -200,7 +200,6 @@ def test_answers_attend_with_those_that_are_about_as_long() -> None:
     assert layout.back.tolist() == [*range(16, 22), *range(8), *range(8, 15)]
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.booleans(), pack=st.booleans())
 def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, share: bool, pack: bool) -> None:
     """Whatever the layout: what a place sees is its answer up to there, each token at its own position."""
@@ -224,7 +223,6 @@ def test_every_weighted_token_is_predicted_from_what_precedes_it(seed: int, shar
         assert answer == {token: weight for token, weight in enumerate(example.weights) if weight}
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 60), epochs=st.integers(1, 5), seed=st.integers(0, 9))
 def test_sample_order_is_equal_batches_of_whole_permutations(n: int, batch_size: int, epochs: int, seed: int) -> None:
     order = sample_order(n, batch_size, epochs, seed)

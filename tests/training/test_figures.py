@@ -125,7 +125,7 @@ def batches(draw):
 
 
 @given(batches())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_inside_and_outside_add_up_to_the_whole_and_types_to_inside(drawn):
     pairs, scored = drawn
     found = figures(pair_sums(scored, pairs, 3, BETA), TYPES, BETA, reference=True)
@@ -136,7 +136,7 @@ def test_inside_and_outside_add_up_to_the_whole_and_types_to_inside(drawn):
 
 
 @given(batches(), batches())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_sums_of_two_batches_are_those_of_their_pairs_together(one, other):
     """Also over the flat form in which ranks add them up."""
     (pairs, scored), (more, others) = one, other

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -280,7 +280,6 @@ def sides_of(chosen: Sequence[Token], rejected: Sequence[Token]) -> tuple[Side, 
 
 
 @every
-@settings(deadline=None)
 @given(chosen=TOKENS, rejected=TOKENS, p=PARAMETERS)
 def test_losses_agree_with_decimal_arithmetic(
     name: Loss, chosen: list[Token], rejected: list[Token], p: dict[str, float]
@@ -304,7 +303,6 @@ def of_margins(name: Loss, m_w: float, m_l: float, **p: float) -> float:
     return float(losses.preference_loss(name, *side, **p).losses)
 
 
-@settings(deadline=None)
 @given(M, M, BETA)
 def test_turning_a_pair_round_turns_the_margin_round(m_w: float, m_l: float, beta: float) -> None:
     """DPO: f(z) - f(-z) = -z."""
@@ -314,7 +312,6 @@ def test_turning_a_pair_round_turns_the_margin_round(m_w: float, m_l: float, bet
 
 
 @every
-@settings(deadline=None)
 @given(chosen=TOKENS, rejected=TOKENS, p=PARAMETERS)
 def test_rewards_turn_round_with_the_pair(
     name: Loss, chosen: list[Token], rejected: list[Token], p: dict[str, float]
@@ -325,7 +322,6 @@ def test_rewards_turn_round_with_the_pair(
     torch.testing.assert_close(there.rejected_rewards, back.chosen_rewards, rtol=1e-12, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(chosen=TOKENS, rejected=TOKENS, p=PARAMETERS)
 def test_the_margin_of_rewards_is_what_the_sigmoid_sees(
     chosen: list[Token], rejected: list[Token], p: dict[str, float]
@@ -339,7 +335,6 @@ def test_the_margin_of_rewards_is_what_the_sigmoid_sees(
         torch.testing.assert_close(result.losses, torch.log1p(torch.exp(-margin)), rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(good=TOKENS, bad=TOKENS, p=PARAMETERS)
 def test_at_its_limits_each_loss_is_dpo(good: list[Token], bad: list[Token], p: dict[str, float]) -> None:
     chosen, rejected = sides_of(good, bad)
@@ -355,7 +350,6 @@ def test_at_its_limits_each_loss_is_dpo(good: list[Token], bad: list[Token], p: 
     torch.testing.assert_close(simpo, dpo, rtol=1e-12, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(M, M, BETA, EPSILON)
 def test_robust_dpo_is_unbiased_under_flips(m_w: float, m_l: float, beta: float, e: float) -> None:
     """Lemma of arXiv:2403.00409: the mean over labels of which a share e is flipped is DPO's loss on the right one."""
@@ -364,7 +358,6 @@ def test_robust_dpo_is_unbiased_under_flips(m_w: float, m_l: float, beta: float,
     assert (1 - e) * right + e * wrong == pytest.approx(clean, rel=1e-9, abs=1e-8 / (1 - 2 * e))
 
 
-@settings(deadline=None)
 @given(M, M, BETA, EPSILON)
 def test_conservative_dpo_is_dpo_plus_a_slope(m_w: float, m_l: float, beta: float, e: float) -> None:
     """f(-z) = f(z) + z, so cDPO is DPO + e z, and rDPO is DPO - e z / (1 - 2e)."""
@@ -374,7 +367,6 @@ def test_conservative_dpo_is_dpo_plus_a_slope(m_w: float, m_l: float, beta: floa
     assert of_margins("rdpo", m_w, m_l, **options) == pytest.approx(dpo - e * z / (1 - 2 * e), rel=1e-9, abs=1e-8)
 
 
-@settings(deadline=None)
 @given(EPSILON, BETA)
 def test_conservative_dpo_is_least_where_the_model_is_as_sure_as_the_labels(e: float, beta: float) -> None:
     best = log((1 - e) / e) / beta  # sigmoid(beta m) = 1 - e
@@ -387,7 +379,6 @@ def test_conservative_dpo_is_least_where_the_model_is_as_sure_as_the_labels(e: f
         )
 
 
-@settings(deadline=None)
 @given(M, M, BETA)
 def test_ipo_is_a_square_around_its_margin(m_w: float, m_l: float, beta: float) -> None:
     off = m_w - m_l - 1 / (2 * beta)
@@ -396,7 +387,6 @@ def test_ipo_is_a_square_around_its_margin(m_w: float, m_l: float, beta: float) 
     assert of_margins("ipo", m_l + 1 / (2 * beta), m_l, beta=beta) == pytest.approx(0, abs=1e-20 + 1e-12 * m_l**2)
 
 
-@settings(deadline=None)
 @given(M, M, BETA, st.integers(1, 50))
 def test_ipo_of_token_means_is_ipo_with_a_smaller_beta(m_w: float, m_l: float, beta: float, tokens: int) -> None:
     """What the docstring says of TRL's: sides of T tokens, each divided by T, are sums at beta / T, over T^2."""
@@ -404,7 +394,6 @@ def test_ipo_of_token_means_is_ipo_with_a_smaller_beta(m_w: float, m_l: float, b
     assert means == pytest.approx(of_margins("ipo", m_w, m_l, beta=beta / tokens) / tokens**2, rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(chosen=TOKENS, rejected=TOKENS, p=PARAMETERS, times=st.sampled_from([0.5, 2.0, 4.0]))
 def test_simpo_and_the_sft_term_do_not_see_how_large_weights_are(
     chosen: list[Token], rejected: list[Token], p: dict[str, float], times: float

@@ -142,7 +142,7 @@ def before(
     return [*granular[:-1], max(granular[-1], 1.0)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), mask=st.sampled_from(["response", "granular", "granular-one-sided", "random"]))
 def test_named_masks_give_the_weights_they_gave_by_name(tokenizer: Any, data: st.DataObject, mask: Any) -> None:
     text = data.draw(st.text("ab (=\n1é🎉你", max_size=20))

@@ -104,7 +104,7 @@ def test_every_family_gives_the_losses_and_gradients_of_full_logits(family: str)
             same(found, expected, policy.model)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     loss=st.sampled_from(LOSSES),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
@@ -69,7 +69,6 @@ def test_every_digit_is_a_token(tokenizer: Any) -> None:
     assert tokenizer.tokenize("2024") == ["2", "0", "2", "4"]
 
 
-@settings(deadline=None)
 @given(text=st.text(st.characters(codec="utf-8")))
 def test_every_text_comes_back(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, split_special_tokens=True)["input_ids"]

@@ -82,7 +82,7 @@ def characters_of(tokenizer, ids, text):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXTS, data=st.data())
 def test_a_span_selects_the_tokens_that_spell_it(tokenizer, text, data):
     start = data.draw(st.integers(0, len(text)))

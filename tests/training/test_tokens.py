@@ -103,7 +103,7 @@ def weighted(tokenizer: Any, example: Example) -> list[str]:
     return [tokenizer.decode([token]) for token in chosen]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(case=marked())
 def test_spans_select_the_tokens_that_an_oracle_selects(tokenizer: Any, case: tuple[str, list[Span]]) -> None:
     text, spans = case
@@ -112,7 +112,6 @@ def test_spans_select_the_tokens_that_an_oracle_selects(tokenizer: Any, case: tu
     assert span_weights(offsets, spans, len(text)) == oracle(tokenizer, ids, text, spans)
 
 
-@settings(deadline=None)
 @given(text=TEXTS)
 def test_trimmed_offsets_are_rebuilt(tokenizer: Any, text: str) -> None:
     trimming = copy.deepcopy(tokenizer)
@@ -187,7 +186,6 @@ def test_one_sided_mask_follows_a_flag_on_the_correct_answer(tokenizer: Any) -> 
     assert (weighted(tokenizer, made.chosen), weighted(tokenizer, made.rejected)) == (["1", "<|end|>"], [])
 
 
-@settings(deadline=None)
 @given(case=marked(), seed=st.integers(0, 5), side=st.sampled_from(["chosen", "rejected"]))
 def test_random_mask_is_as_much_weight_elsewhere(
     tokenizer: Any, case: tuple[str, list[Span]], seed: int, side: Side

@@ -166,7 +166,7 @@ def records(draw: st.DrawFn) -> PreferenceRecord:
 CUTS = st.builds(Cut, keep=st.sampled_from(["end", "start"]), min_prompt=st.one_of(st.none(), st.integers(1, 30)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(record=records(), max_length=st.integers(8, 60), cut=CUTS)
 def test_a_row_that_is_cut_fits_and_is_what_it_was(
     any_tokenizer: Any, record: PreferenceRecord, max_length: int, cut: Cut
@@ -202,7 +202,7 @@ def test_a_row_that_is_cut_fits_and_is_what_it_was(
                 assert example.weights[example.response_start :] == before.weights[before.response_start :][:kept]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(record=records(), max_length=st.integers(8, 60), cut=CUTS)
 def test_random_has_as_much_as_spans_have_left(
     any_tokenizer: Any, record: PreferenceRecord, max_length: int, cut: Cut
@@ -215,7 +215,7 @@ def test_random_has_as_much_as_spans_have_left(
             assert sorted(one.weights) == sorted(other.weights)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(record=records(), max_length=st.integers(8, 60), cut=CUTS)
 def test_no_span_is_lost_that_could_be_kept(
     any_tokenizer: Any, record: PreferenceRecord, max_length: int, cut: Cut
@@ -237,7 +237,7 @@ def test_no_span_is_lost_that_could_be_kept(
         assert not [span for span in can_be_kept[name] if span in cut_spans]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(prompt=TEXTS, room=st.integers(0, 20), keep=st.sampled_from(["end", "start"]))
 def test_a_shortened_prompt_keeps_its_template_and_its_own_end(
     tokenizer: Any, prompt: str, room: int, keep: Any
