@@ -164,3 +164,15 @@ def _lines(results: Results) -> Iterator[Line]:
         yield Line(*who, "w", fit["cells"], fit["weight"], *(fit["weight_ci"] or ()))
         yield Line(*who, "noisy pairs for a clean one", fit["cells"], fit["worth"], *(fit["worth_ci"] or ()))
         yield Line(*who, "R2", fit["cells"], fit["r_squared"])
+
+
+def sentence(fit: Fit) -> str:
+    """What the fit says, in words."""
+    head = f"{fit['way']}, {fit['how']}"
+    if fit["weight"] is None or fit["weight_ci"] is None:
+        return f"{head}: {fit['reason']}."
+    if fit["worth"] is None:
+        low, high = fit["weight_ci"]
+        counts = f"one counts as {fit['weight']:.2f}, 95% interval {low:.2f} to {high:.2f}"
+        return f"{head}: no number of noisy pairs is worth a clean one ({counts})."
+    return f"{head}: a clean pair is worth {fit['worth']:.2f} noisy ones (95% interval {worth_interval(fit)})."
