@@ -178,13 +178,16 @@ def fit(weight: float | None, low: float = 0.0, high: float = 0.0) -> Any:
     }  # fmt: skip
 
 
+NONE = "dpo, flip: no number of noisy pairs is worth a clean one"
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
         (fit(0.5, 0.25, 0.8), "dpo, flip: a clean pair is worth 2.00 noisy ones (95% interval 1.25 to 4.00)."),
         (fit(0.5, -0.25, 0.8), "dpo, flip: a clean pair is worth 2.00 noisy ones (95% interval 1.25 to no number)."),
-        (fit(-0.5, -1, -0.1), "dpo, flip: no number of noisy pairs is worth a clean one (95% interval no number)."),
-        (fit(-0.1, -1, 0.5), "dpo, flip: no number of noisy pairs is worth a clean one (95% interval 2.00 to no number)."),  # noqa: E501
+        (fit(-0.5, -1, -0.1), f"{NONE} (one counts as -0.50, 95% interval -1.00 to -0.10)."),
+        (fit(-0.1, -1, 0.5), f"{NONE} (one counts as -0.10, 95% interval -1.00 to 0.50)."),
         (fit(None), "dpo, flip: nothing rises."),
     ],
 )  # fmt: skip

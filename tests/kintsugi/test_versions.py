@@ -123,11 +123,11 @@ PINS = {
     "compare": (7, "a1b0c2388d53e9148af6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
-    "worth": (1, "7250dec18e358e796f75"),
     "sentences": (1, "098db7bc5ca5ed1f2f26"),
     "classify": (1, "3683eb27db993d717276"),
     "condition": (1, "ab03bb67d46c07fee221"),
     "steering": (1, "86d2b1391660dc068b7c"),
+    "worth": (1, "c7075d60f099f1974bfc"),
 }
 
 BY_MODEL_PINS = {
