@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run run-noise run-preferences test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
+.PHONY: run run-noise run-preferences run-control test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -19,6 +19,9 @@ run-noise: $(READY) ## what label noise costs, and how many noisy pairs a clean 
 
 run-preferences: $(READY) ## two collectors of preferences, two rounds each: what each round brought
 	$(BIN)/kintsugi run configs/preferences.yaml
+
+run-control: $(READY) ## the study of control tokens: do they steer, and what do they cost
+	$(BIN)/kintsugi run configs/control-tokens.yaml
 
 test: $(READY) ## all tests but the extensive ones
 	$(BIN)/python -m pytest -m "not extensive"

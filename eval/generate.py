@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.serving import Served, Service, Usage, serve, too_long
+from pipeline.attributes.stages import token_of
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.contract import Work
-from pipeline.records import GenerationRecord, QARecord
+from pipeline.records import GenerationRecord, QARecord, Reject
 from pipeline.shards import read_records
 from pipeline.store import content_key
 
@@ -30,9 +34,15 @@ def read_prompts(path: Path, limit: int | None) -> Iterable[QARecord]:
 
 def answer(engine: Engine, tokenizer: Tokenizer, config: GenerateConfig, rows: Sequence[QARecord]) -> Served:
     """Every sample of every row, in the order of rows and samples. Prompts that leave no room are rejected."""
-    asked = [(row, prompt_ids(tokenizer, row.prompt, chat=config.chat)) for row in rows]
+    opened = [opening_of(row, config.opening) for row in rows]
+    rejects = [opening for opening in opened if isinstance(opening, Reject)]
+    asked = [
+        (replace(row, prompt=row.prompt + opening), asked_ids(tokenizer, row, opening, config))
+        for row, opening in zip(rows, opened, strict=True)
+        if not isinstance(opening, Reject)
+    ]
     fitting = [(row, ids) for row, ids in asked if len(ids) < config.max_length]
-    rejects = [
+    rejects += [
         too_long(row.id, "prompt", len(ids), config.max_length) for row, ids in asked if len(ids) >= config.max_length
     ]
     wanted = [(row, ids, sample) for row, ids in fitting for sample in range(config.samples)]
@@ -43,6 +53,26 @@ def answer(engine: Engine, tokenizer: Tokenizer, config: GenerateConfig, rows: S
     records = [_record(row, sample, said) for (row, _, sample), said in zip(wanted, completions, strict=True)]
     completed = sum(completion.completion_tokens for completion in completions)
     return Served(records, rejects, Usage(sum(len(ids) for _, ids in fitting), completed, seconds))
+
+
+_WORD = re.compile(r"\s*\S+")
+
+
+def opening_of(row: QARecord, words: int) -> str | Reject:
+    """The first words of the row's answer, that the model goes on from. An answer of no more words is a `Reject`."""
+    found = list(islice(_WORD.finditer(row.response), words + 1))
+    if words and len(found) <= words:
+        return Reject(row.id, "no-opening", f"its answer has {len(found)} words; {words} are given, and one is left")
+    return row.response[: found[words - 1].end()] if words else ""
+
+
+def asked_ids(tokenizer: Tokenizer, row: QARecord, opening: str, config: GenerateConfig) -> list[int]:
+    """What a model goes on from: control tokens and prompt where training has them, then the answer's opening."""
+    control = [token_of(label) for label in config.condition or ()]
+    ids = prompt_ids(tokenizer, row.prompt, chat=config.chat, control=control)
+    if not opening:
+        return ids
+    return [*ids, *tokenizer(opening, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
 
 
 def sample_seed(seed: int, record_id: str, sample: int) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.serving import Served, Service, Usage, serve, too_long
+from pipeline.attributes.records import ControlledRecord
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.contract import Work
 from pipeline.failures import UserError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from eval.nodes import LikelihoodConfig
     from pipeline.llm.vllm import Engine
 
-Row = QARecord | CorruptionRecord | PreferenceRecord | ChoiceRecord
+Row = QARecord | CorruptionRecord | PreferenceRecord | ChoiceRecord | ControlledRecord
 PAIR = ("chosen", "rejected")
 
 
@@ -47,13 +48,15 @@ def likelihood(works: Sequence[Work]) -> None:
 
 def read_rows(path: Path, limit: int | None) -> Iterable[Row]:
     """Rows with answers. Raises a data error where they are others."""
-    record = record_type(path, (QARecord, CorruptionRecord, PreferenceRecord, ChoiceRecord), str(path))
+    record = record_type(
+        path, (QARecord, CorruptionRecord, PreferenceRecord, ChoiceRecord, ControlledRecord), str(path)
+    )
     return read_records(path, record, limit)
 
 
 def answers_of(row: Row) -> dict[str, str]:
     """The answers that a row has, under the names of the metrics."""
-    if isinstance(row, QARecord):
+    if isinstance(row, QARecord | ControlledRecord):
         return {"response": row.response}
     if isinstance(row, ChoiceRecord):
         return {str(number): choice for number, choice in enumerate(row.choices)}
@@ -77,7 +80,7 @@ def measure(engine: Engine, tokenizer: Tokenizer, config: LikelihoodConfig, rows
 
 def texts_of(tokenizer: Tokenizer, config: LikelihoodConfig, row: Row) -> dict[str, tuple[list[int], int]] | Reject:
     """The ids of prompt and answer for each answer of a row, and where the answer begins."""
-    prompt = prompt_ids(tokenizer, row.prompt, chat=config.chat)
+    prompt = prompt_ids(tokenizer, row.prompt, chat=config.chat, control=getattr(row, "control", ()))
     ends = not isinstance(row, ChoiceRecord)
     space = " " if config.space and not ends and not (config.chat and tokenizer.chat_template) else ""
     texts = {name: prompt + _answer_ids(tokenizer, space + text, ends) for name, text in answers_of(row).items()}

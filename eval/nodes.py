@@ -50,6 +50,18 @@ class GenerateConfig(EngineConfig):
 
     kind: Literal["generate"]
     prompts: str = Field(description="The rows whose prompts are answered, such as `qa.test`.")
+    condition: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        exclude_if=lambda value: value is None,
+        description="Labels whose control tokens stand before each prompt, as in training: `[clean, explained]`.",
+    )
+    opening: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=lambda value: value == 0,
+        description="How many of the first words of a row's answer are given; they count as prompt, not as answer.",
+    )
     max_tokens: int = Field(default=256, gt=0, description="Tokens of an answer at most.")
     samples: int = Field(
         default=1,

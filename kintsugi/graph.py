@@ -113,7 +113,9 @@ def _label(field: str, value: Any) -> str:
         return f"no-{field}"
     if isinstance(value, dict):
         return "-".join([field, *(_inner_label(key, inner) for key, inner in value.items())])
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "+".join(map(str, value)) or f"no-{field}"
+    return str(value)
 
 
 def _inner_label(key: str, value: Any) -> str:

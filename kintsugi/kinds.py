@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from eval.nodes import Compare, Generate, Injections, Likelihood, Score
 from eval.pair_nodes import Collected, Pair
+from eval.steering_nodes import Steering
 from eval.versus_nodes import Versus
 from eval.worth.nodes import Worth
+from pipeline.attributes.nodes import Classify, Condition, Sentences
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
@@ -24,6 +26,9 @@ KINDS: dict[str, NodeKind] = {
         FewShot(),
         Noise(),
         Pair(),
+        Sentences(),
+        Classify(),
+        Condition(),
         Import(),
         Sft(),
         Preference(),
@@ -35,5 +40,6 @@ KINDS: dict[str, NodeKind] = {
         Collected(),
         Compare(),
         Worth(),
+        Steering(),
     )
 }

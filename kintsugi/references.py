@@ -107,6 +107,7 @@ def _node_of_run(reference: str, names: Path, node: str, store: Path) -> Artifac
 
 
 def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
+    from pipeline.attributes.records import ControlledRecord, LabelledRecord
     from pipeline.records import (
         ChoiceRecord,
         CorruptionRecord,
@@ -123,7 +124,8 @@ def _rows_of(reference: str, artifact: Artifact, rejected: bool) -> Dataset:
     if rejected:
         return Dataset(reference, Reject, {"rejected": lambda: rejects_of(artifact.directory)}, artifact)
     judged = (GenerationRecord, ScoredRecord, VerdictRecord)
-    known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, ChoiceRecord, *judged)
+    marked = (LabelledRecord, ControlledRecord)
+    known = (QARecord, TaggedRecord, CorruptionRecord, PreferenceRecord, ChoiceRecord, *marked, *judged)
     directories = _directories(reference, artifact)
     record = record_type(next(iter(directories.values())), known, reference)
     parts = {name: _reader(directory, record) for name, directory in directories.items()}

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kintsugi.references import Dataset
 from kintsugi.visible import shown
+from pipeline.attributes.records import ControlledRecord, LabelledRecord
 from pipeline.contract import DATA
 from pipeline.records import (
     ChoiceRecord,
@@ -126,6 +127,8 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
         yield from (
             shown(f"test      {test.function}{test.arguments} -> {values.shown(test)}", "dim") for test in row.tests
         )
+    elif isinstance(row, ControlledRecord | LabelledRecord):
+        yield from _controlled(row)
     elif isinstance(row, VerdictRecord):
         yield _head(row.id, [f"sample {row.sample}" if row.sample else "", f"{row.a} against {row.b}"])
         yield _valued(row.value, row.explanation, "")
@@ -136,6 +139,16 @@ def _lines(row: Any, side: str | None, *, plain: bool) -> Iterator[Line]:
             yield from _part(f"choice {number}", shown(choice, "green" if number == row.answer else ""))
     else:
         yield from _answered(row)
+
+
+def _controlled(row: ControlledRecord | LabelledRecord) -> Iterator[Line]:
+    """A text with the control tokens before it, or with the labels that they are made of."""
+    labels = row.labels if isinstance(row, LabelledRecord) else ()
+    tokens = row.control if isinstance(row, ControlledRecord) else ()
+    yield _head(row.id, [*tokens, row.source])
+    yield from _part("prompt", shown(row.prompt))
+    yield from _part("response", shown(row.response))
+    yield from (shown(f"{one.attribute}: {one.name or '-'}  ({one.explanation})", "dim") for one in labels)
 
 
 def _answered(row: Answered) -> Iterator[Line]:

@@ -35,8 +35,10 @@ class Tokenizer(Protocol):
     def get_added_vocab(self) -> dict[str, int]: ...
 
 
-def prompt_ids(tokenizer: Tokenizer, prompt: str, *, chat: bool = True) -> list[int]:
+def prompt_ids(tokenizer: Tokenizer, prompt: str, *, chat: bool = True, control: Sequence[str] = ()) -> list[int]:
     """The ids that stand before the first token of a response: never empty.
+
+    Control tokens stand before everything else but BOS, as ids: so a prompt that spells one out is no control token.
 
     With a chat template: one user turn and the generation prompt. Without, or where no `chat` is wanted: the prompt as
     it stands, with the special tokens (such as BOS) that the tokenizer puts before a text.
@@ -46,7 +48,19 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, *, chat: bool = True) -> list[
         ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
     else:
         ids = tokenizer(prompt)["input_ids"]
-    return list(ids) or [_first_id(tokenizer)]
+    found = list(ids) or [_first_id(tokenizer)]
+    begins = found[0] == tokenizer.bos_token_id or not ids
+    return [*found[:begins], *_control_ids(tokenizer, control), *found[begins:]]
+
+
+def _control_ids(tokenizer: Tokenizer, control: Sequence[str]) -> list[int]:
+    known = tokenizer.get_added_vocab() if control else {}
+    for token in control:
+        if token not in known:
+            what = f"it was not trained with the control token {token}."
+            added = ", ".join(sorted(known)) or "none"
+            raise UserError("config", what, f"tokenizer {tokenizer.name_or_path}", f"Its added tokens: {added}.")
+    return [known[token] for token in control]
 
 
 def conversation_ids(tokenizer: Tokenizer, turns: Sequence[tuple[str, str]]) -> list[int]:

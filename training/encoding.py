@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.attributes.records import ControlledRecord
 from pipeline.chat import Tokenizer, prompt_ids
 from pipeline.failures import UserError
 from pipeline.offsets import Offset, encode_response, span_weights, touched
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
 from pipeline.spans import Span
 
-Record = QARecord | CorruptionRecord | PreferenceRecord
+Record = QARecord | CorruptionRecord | PreferenceRecord | ControlledRecord
 Text = tuple[str, Sequence[Span]]
 """An answer and its spans."""
 
@@ -60,6 +61,7 @@ class Row:
         prompt: the text behind `prompt_ids`; a chat template may stand around it there.
         answers: by the names of `texts_of`.
         weight: what its loss is multiplied by.
+        control: the control tokens, which stand within `prompt_ids` and are not part of `prompt`.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Row:
     prompt_ids: tuple[int, ...]
     answers: dict[str, Answer]
     weight: float = 1.0
+    control: tuple[str, ...] = ()
 
     @property
     def spans(self) -> int:
@@ -75,7 +78,7 @@ class Row:
 
 def texts_of(record: Record) -> dict[str, Text]:
     """The answers of a record with their spans, under the names by which `target` calls them."""
-    if isinstance(record, QARecord):
+    if isinstance(record, QARecord | ControlledRecord):
         return {"response": (record.response, ())}
     if isinstance(record, CorruptionRecord):
         chosen, rejected = record.spans()
@@ -87,7 +90,12 @@ def texts_of(record: Record) -> dict[str, Text]:
 
 
 def encoded(
-    tokenizer: Tokenizer, record_id: str, prompt: str, texts: dict[str, Text], weight: float = 1.0
+    tokenizer: Tokenizer,
+    record_id: str,
+    prompt: str,
+    texts: dict[str, Text],
+    weight: float = 1.0,
+    control: tuple[str, ...] = (),
 ) -> Row | Reject:
     """A prompt and its answers as tokens, whole.
 
@@ -95,13 +103,13 @@ def encoded(
     """
     eos = _eos(tokenizer)
     try:
-        ids = tuple(prompt_ids(tokenizer, prompt))
+        ids = tuple(prompt_ids(tokenizer, prompt, control=control))
         answers = {name: _answer(tokenizer, text, spans, eos) for name, (text, spans) in texts.items()}
     except UserError as error:
         if error.kind != "data":
             raise
         return Reject(record_id, NO_OFFSETS, error.what)
-    return Row(record_id, prompt, ids, answers, weight)
+    return Row(record_id, prompt, ids, answers, weight, control)
 
 
 def _answer(tokenizer: Tokenizer, text: str, spans: Sequence[Span], eos: int) -> Answer:

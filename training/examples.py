@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import shards
+from pipeline.attributes.records import ControlledRecord
 from pipeline.contract import NOTES, Source, Work
 from pipeline.failures import UserError
 from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord, Reject
@@ -21,10 +22,13 @@ from training.truncation import SPANS_CUT, TOO_LONG, fitted
 SIDES = ("chosen", "rejected")
 TARGETS: dict[str, tuple[str, ...]] = {
     "QARecord": ("response",),
+    "ControlledRecord": ("response",),
     "CorruptionRecord": SIDES,
     "PreferenceRecord": SIDES,
 }
 """The answers that a run can learn, by record type."""
+
+RECORDS = (QARecord, CorruptionRecord, PreferenceRecord, ControlledRecord)
 
 CURES = {
     TOO_LONG: "raise max_length, or cut long rows with `too_long: cut`",
@@ -74,7 +78,7 @@ def pair_examples(tokenizer: Any, source: Source, config: PreferenceConfig) -> t
 
 def record_type(source: Source) -> Any:
     """Which record type the rows of a source are."""
-    return shards.record_type(source.data, (QARecord, CorruptionRecord, PreferenceRecord), source.name)
+    return shards.record_type(source.data, RECORDS, source.name)
 
 
 def sorted_out(made: list[Any], config: ModelConfig, source: Source) -> tuple[list[Any], list[Reject]]:
@@ -106,7 +110,8 @@ def _read(
     audit, made = Audit.of(*sides), []
     for found in read_records(source.data, record, config.limit):
         texts = texts_of(found)
-        row = encoded(tokenizer, found.id, found.prompt, texts, getattr(found, "weight", 1.0))
+        weight, control = getattr(found, "weight", 1.0), getattr(found, "control", ())
+        row = encoded(tokenizer, found.id, found.prompt, texts, weight, control)
         fit = row if isinstance(row, Reject) else fitted(tokenizer, row, config.max_length, config.too_long)
         example = fit if isinstance(fit, Reject) else weigh(fit)
         audit.add(texts, row, fit, example)
@@ -124,7 +129,7 @@ def _answer(source: Source, config: SftConfig) -> Weigh:
         what = f"target '{config.target}' is not in the rows of {source.name}."
         raise UserError("config", what, "sft", f"They have {' and '.join(TARGETS[record])}.")
     policy = sft_policy(config.mask)
-    if policy.reads_spans and record == QARecord.__name__:
+    if policy.reads_spans and TARGETS[record] != SIDES:
         what = f"the rows of {source.name} have no spans, and this mask goes by spans."
         raise UserError("config", what, "sft", "Train on broken answers or pairs, or with `mask: response`.")
     return lambda row: sft_of(row, config.target, policy, config.seed)

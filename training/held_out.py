@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.attributes.records import ControlledRecord
 from pipeline.contract import Source
 from pipeline.records import QARecord, Reject
 from pipeline.shards import read_records
@@ -124,13 +125,13 @@ def span_parts(answer: Answer, numbers: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _row(tokenizer: Any, record: Record, numbers: Mapping[str, int], config: ModelConfig) -> HeldOutRow | Reject:
-    row = encoded(tokenizer, record.id, record.prompt, texts_of(record))
+    row = encoded(tokenizer, record.id, record.prompt, texts_of(record), control=getattr(record, "control", ()))
     fit = row if isinstance(row, Reject) else fitted(tokenizer, row, config.max_length, config.too_long)
     if isinstance(fit, Reject):
         return fit
     made: Example | PairExample | Reject = (
         sft_of(fit, "response", POLICIES["response"], config.seed)
-        if isinstance(record, QARecord)
+        if isinstance(record, QARecord | ControlledRecord)
         else pair_of(fit, "response", config.seed)
     )
     if isinstance(made, Reject):

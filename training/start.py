@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from torch import distributed
 
 from pipeline.adapters import locate
 from pipeline.contract import Work
-from pipeline.records import CorruptionRecord, PreferenceRecord, QARecord
+from pipeline.failures import UserError
+from pipeline.records import PreferenceRecord
 from pipeline.shards import read_records
 from pipeline.store import SCRATCH
-from training import lora
+from training import control, lora
 from training.examples import record_type
 from training.fingerprints import TINY
 
-MERGED = "merged"
+MERGED, EXTENDED = "merged", "extended"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,21 @@ def tokenizer_of(work: Work) -> str:
     return str(files.adapter or files.weights)
 
 
-def prepare(work: Work) -> Start:
-    """The start of a run. What has to be built first (the tiny model, a merge) is built by the first rank."""
+def prepare(work: Work, tokens: Sequence[str] = ()) -> Start:
+    """The start of a run. What has to be built first (the tiny model, a merge) is built by the first rank.
+
+    `tokens` are control tokens that its tokenizer lacks: the model gets embeddings for them, and they train.
+    """
+    start = _prepared(work)
+    if not tokens:
+        return start
+    if work.config.lora is not None:
+        what = f"{tokens[0]} is a new token, whose embedding an adapter would leave untrained."
+        raise UserError("config", what, f"node {work.name}, lora", "Train all weights: leave lora out.")
+    return Start(str(_built(work, EXTENDED, lambda draft: control.build_extended(start.model, tokens, draft))))
+
+
+def _prepared(work: Work) -> Start:
     if not work.all_sources("init"):
         return Start(_outside(work))
     files = locate(work.source("init").root)
@@ -77,6 +91,6 @@ def _build_tiny(work: Work, draft: Path) -> None:
 
     source = work.source("data")
     record = record_type(source)
-    answer = {QARecord: "response", CorruptionRecord: "response", PreferenceRecord: "chosen"}[record]
+    answer = "chosen" if record is PreferenceRecord else "response"
     rows = list(read_records(source.data, record, work.config.limit))
     tiny.build((text for row in rows for text in (row.prompt, getattr(row, answer))), draft, work.config.seed)

@@ -6,6 +6,7 @@ asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -53,7 +54,7 @@ def fitted(tokenizer: Tokenizer, row: Row, max_length: int, too_long: TooLong = 
     if too_long == "reject":
         return _too_long(row, max_length)
     cut = Cut() if too_long == "cut" else too_long
-    least = min(prompt, len(prompt_ids(tokenizer, "")))
+    least = min(prompt, len(prompt_ids(tokenizer, "", control=row.control)))
     if least >= max_length:
         detail = f"the prompt takes {least} tokens without its text, max_length is {max_length}"
         return Reject(row.id, TOO_LONG, detail)
@@ -61,7 +62,7 @@ def fitted(tokenizer: Tokenizer, row: Row, max_length: int, too_long: TooLong = 
     floor = max(least, min(prompt, cut.min_prompt or max_length // 2))
     if wanted < floor:
         wanted = min(floor, max_length - _needed(row, max_length - least))
-    ids = row.prompt_ids if wanted >= prompt else shortened(tokenizer, row.prompt, wanted, cut.keep)
+    ids = row.prompt_ids if wanted >= prompt else shortened(tokenizer, row.prompt, wanted, cut.keep, row.control)
     room = max_length - len(ids)
     answers = {name: replace(answer, kept=min(len(answer.ids), room)) for name, answer in row.answers.items()}
     if row.spans and sum(len(lost_spans(answer)) for answer in answers.values()) == row.spans:
@@ -69,7 +70,9 @@ def fitted(tokenizer: Tokenizer, row: Row, max_length: int, too_long: TooLong = 
     return replace(row, prompt_ids=ids, answers=answers)
 
 
-def shortened(tokenizer: Tokenizer, prompt: str, length: int, keep: Literal["end", "start"]) -> tuple[int, ...]:
+def shortened(
+    tokenizer: Tokenizer, prompt: str, length: int, keep: Literal["end", "start"], control: Sequence[str] = ()
+) -> tuple[int, ...]:
     """The ids of as much of a prompt as fits into `length` tokens.
 
     The text is shortened and goes through the chat template anew: so the template stays whole, the generation prompt
@@ -78,9 +81,9 @@ def shortened(tokenizer: Tokenizer, prompt: str, length: int, keep: Literal["end
     fits, fails = 0, len(prompt)
     while fails - fits > 1:
         half = (fits + fails) // 2
-        short = len(prompt_ids(tokenizer, _part(prompt, half, keep))) <= length
+        short = len(prompt_ids(tokenizer, _part(prompt, half, keep), control=control)) <= length
         fits, fails = (half, fails) if short else (fits, half)
-    return tuple(prompt_ids(tokenizer, _part(prompt, fits, keep)))
+    return tuple(prompt_ids(tokenizer, _part(prompt, fits, keep), control=control))
 
 
 def _part(prompt: str, characters: int, keep: Literal["end", "start"]) -> str:

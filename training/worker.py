@@ -21,7 +21,7 @@ from pipeline.failures import UserError
 from pipeline.records import REJECTED, table_of
 from pipeline.shards import shard_name
 from pipeline.store import SCRATCH, lease, read_manifest, write_json, write_table
-from training import checkpoint, lora, ranks, reference
+from training import checkpoint, control, lora, ranks, reference
 from training import engine as engines
 from training.batches import collate, collate_pairs, on, sample_order
 from training.configs import LoraConfig, ModelConfig, PreferenceConfig
@@ -85,9 +85,10 @@ class Run:
         self.world = distributed.get_world_size()
         self.scratch = work.directory / SCRATCH
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_of(work), trust_remote_code=False)
+        new = control.extend_tokenizer(self.tokenizer, control.tokens_of(work.source("data"), self.config.limit))
         self.data = prepare_rows(self.tokenizer, work)
         self.examples, self.skipped = self.data.examples, self.data.skipped
-        start = prepare(work)
+        start = prepare(work, new)
         self.order = sample_order(len(self.examples), self.config.batch_size, self.config.epochs, self.config.seed)
         self.tuned = evaluation is not None
         wanted = evaluation or evaluation_of(work)

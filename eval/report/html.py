@@ -47,7 +47,7 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     data = {**browser_data(arms, prompts, seed), "kinds": [arm["kind"] for arm in results["arms"]]}
     floor, ceiling = (_rate_of(results["arms"], kind) for kind in ENDS)
     plots = {"charts": charts(arms), "efficiency": bought(results["arms"], floor, ceiling), "paths": numbered(arms)}
-    return _environment().get_template("index.html.jinja").render(
+    return environment().get_template("index.html.jinja").render(
         results=results,
         about=about(arms, seed),
         comparisons=comparison_groups(results),
@@ -100,7 +100,7 @@ def embedded(value: Any) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("eval.report"),
         autoescape=True,
@@ -118,9 +118,9 @@ def _environment() -> Environment:
 @cache
 def assets(names: Sequence[str]) -> str:
     """Style sheets or scripts of the page, one after the other."""
-    environment = _environment()
-    assert environment.loader is not None
-    return "\n".join(environment.loader.get_source(environment, name)[0] for name in names)
+    templates = environment()
+    assert templates.loader is not None
+    return "\n".join(templates.loader.get_source(templates, name)[0] for name in names)
 
 
 def at(value: float, low: float = 0.0, high: float = 1.0) -> str:

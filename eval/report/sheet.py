@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from typing import NamedTuple
 
@@ -31,10 +31,15 @@ class Line(NamedTuple):
 
 def to_csv(results: Results) -> str:
     """The lines under a header, as RFC 4180 but with plain newlines. Floats are exact: they read back the same."""
+    return as_csv(lines(results))
+
+
+def as_csv(found: Iterable[Line]) -> str:
+    """Lines under a header, as RFC 4180 but with plain newlines."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Line._fields)
-    writer.writerows(lines(results))
+    writer.writerows(found)
     return text.getvalue()
 
 

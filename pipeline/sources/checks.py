@@ -32,6 +32,11 @@ def texts_of(record: Record) -> tuple[str, ...]:
     return (record.prompt, record.response, getattr(record, "rejected", ""))
 
 
+def question_of(record: Record) -> str:
+    """What decides the split of a record: its prompt, and of a plain text, which has none, the text."""
+    return record.prompt or texts_of(record)[1]
+
+
 def unusable(record: Record, longest: int) -> tuple[str, str] | None:
     """The reason and detail for a row that nothing can be done with: Python's parser stops at null characters."""
     for text in texts_of(record):

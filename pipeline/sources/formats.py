@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipeline import spans
 from pipeline.diffs import diff
 from pipeline.records import ChoiceRecord, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
-from pipeline.sources import choices, dialogues, html, instructions
+from pipeline.sources import choices, dialogues, html, instructions, texts
 from pipeline.sources.humaneval import from_humaneval, from_mbpp
 from pipeline.sources.values import BadRow
 from pipeline.sources.values import string as _string
@@ -234,6 +234,7 @@ FORMATS: dict[str, Format] = {
     "hellaswag": Format((choices.HELLASWAG,), choices.from_hellaswag),
     "choices": Format(choices.CHOICES, choices.from_choices, guessed=False),
     "prompts": Format(PROMPTS, from_prompts, guessed=False),
+    "text": Format(texts.TEXT, texts.from_text, guessed=False),
 }
 """The known formats, in the order in which a row is held against them."""
 

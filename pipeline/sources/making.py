@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.contract import Resources
 from pipeline.records import REJECTED, Reject, table_of
 from pipeline.shards import shard_name, shard_paths
-from pipeline.sources.checks import Judge, texts_of, unusable
+from pipeline.sources.checks import Judge, question_of, texts_of, unusable
 from pipeline.sources.files import Found, numbered
 from pipeline.sources.similar import bands, copies, signatures
 from pipeline.sources.survey import OUT, REPEATED, Decisions, Rows, digest
@@ -164,7 +164,7 @@ def _besides(item: Found, seed: int) -> dict[str, Any]:
         "_size": sum(map(len, texts)),
         "_id": digest(record.id),
         "_texts": digest("\0".join(texts)),
-        "_prompt": digest(f"{seed}:{record.prompt}"),
+        "_prompt": digest(f"{seed}:{question_of(record)}"),
         "_draw": digest(f"{seed}:rows:{record.id}"),
     }
 

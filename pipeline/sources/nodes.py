@@ -14,6 +14,9 @@ from pipeline.contract import DATA, REJECTS, NodeConfig, NodeKind, Reference, Wo
 from pipeline.failures import UserError, nearest
 
 BUILTIN = "builtin"
+REMARKS = "builtin-remarks"
+MADE = (BUILTIN, REMARKS)
+"""Origins whose rows are made by program."""
 TRAIN = "train"
 RESERVED = (TRAIN, DATA, REJECTS, "in", "out")
 """What a split cannot be called: `train` is the rest of the rows, the others are words of artifacts and manifests."""
@@ -42,8 +45,9 @@ class SourceConfig(NodeConfig):
     kind: Literal["source"]
     origin: str = Field(
         alias="from",
-        description="`builtin`; a file, folder or pattern (`data/*.jsonl`); an address (`s3://bucket/folder`); or a "
-        "data set of the Hugging Face Hub (`hf:owner/name`).",
+        description="`builtin`; `builtin-remarks` (plain English, made by program); a file, "
+        "folder or pattern (`data/*.jsonl`); an address (`s3://bucket/folder`); or a data set "
+        "of the Hugging Face Hub (`hf:owner/name`).",
     )
     rows: int | None = Field(
         default=None,
@@ -103,8 +107,8 @@ class SourceConfig(NodeConfig):
     def _used(self) -> Self:
         """A key that would be read by nobody is refused."""
         given = [name for name in FROM_OUTSIDE if getattr(self, name)]
-        if self.origin == BUILTIN and given:
-            raise ValueError(f"'{given[0]}' is for rows from outside, and means nothing with from: builtin")
+        if self.origin in MADE and given:
+            raise ValueError(f"'{given[0]}' is for rows from outside, and means nothing with from: {self.origin}")
         hub = [name for name in given if name.startswith("hub_")]
         if hub and not self.origin.startswith("hf:"):
             raise ValueError(f"'{hub[0]}' is for data sets of the Hub (from: hf:owner/name)")
@@ -144,7 +148,7 @@ class Source(NodeKind):
         return (TRAIN, *config.splits) if config.splits else ()
 
     def outside(self, config: SourceConfig, inside: frozenset[str]) -> dict[str, str]:
-        if config.origin == BUILTIN:
+        if config.origin in MADE:
             return {}
         from pipeline.sources.files import fingerprint
         from pipeline.sources.formats import FIELDS
@@ -159,7 +163,7 @@ class Source(NodeKind):
 
     def make(self, works: Sequence[Work]) -> None:
         for work in works:
-            if work.config.origin == BUILTIN:
+            if work.config.origin in MADE:
                 _make_builtin(work)
             else:
                 _make_from_outside(work)
@@ -168,11 +172,12 @@ class Source(NodeKind):
 def _make_builtin(work: Work) -> None:
     from pipeline.records import REJECTED, table_of
     from pipeline.shards import shard_name, write_shards
-    from pipeline.sources.builtin import build
+    from pipeline.sources.builtin import build, remarks
     from pipeline.store import write_table
 
     config: SourceConfig = work.config
-    records = build(config.rows or 2700, config.seed)
+    make = build if config.origin == BUILTIN else remarks.build
+    records = make(config.rows or 2700, config.seed)
     parts = split_by_prompt(records, config.splits, config.seed, work.name) if config.splits else {"": records}
     write_table(work.directory / REJECTS / shard_name(0), table_of([], REJECTED))
     for split, members in parts.items():
@@ -284,9 +289,11 @@ def split_by_prompt(
     takes the prompts whose hash lies in its part of all hashes.
     """
     sizes = sizes_of(splits)
+    from pipeline.sources.checks import question_of
+
     groups: dict[str, list[Any]] = {}
     for record in records:
-        groups.setdefault(record.prompt, []).append(record)
+        groups.setdefault(question_of(record), []).append(record)
     hashes = {prompt: hashlib.sha256(f"{seed}:{prompt}".encode()).hexdigest() for prompt in groups}
     order = sorted(groups, key=hashes.__getitem__)
     parts: dict[str, list[Any]] = {}

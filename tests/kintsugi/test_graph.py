@@ -313,7 +313,8 @@ def test_an_unknown_error_type_names_line_and_nearest(tmp_path):
 def test_every_shipped_experiment_is_valid(path, tmp_path):
     rows = tmp_path / "rows.jsonl"  # in place of a data set of the Hub, which needs a network
     rows.write_text('{"question": "?", "answer": "!"}\n')
-    found = build(load(path, [f"nodes.qa.from={rows}"] if "hf:" in path.read_text() else []))
+    fetched = [name for name, node in load(path).nodes.items() if str(node.get("from", "")).startswith("hf:")]
+    found = build(load(path, [f"nodes.{name}.from={rows}" for name in fetched]))
     assert found.nodes
     assert found.experiment.name == path.stem
 

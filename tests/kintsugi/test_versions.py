@@ -46,6 +46,9 @@ from eval.report.markdown import to_markdown
 from eval.report.results import build_results, to_json
 from eval.report.rewards import rewards
 from eval.report.sheet import to_csv
+from eval.report.steering_page import lines
+from eval.report.steering_page import to_html as steering_html
+from eval.report.steering_page import to_markdown as steering_markdown
 from eval.report.wins import wins
 from eval.scorers import SCORERS
 from eval.scorers.injections import injections
@@ -53,10 +56,16 @@ from eval.scorers.judge import ASPECTS, JudgeStage
 from eval.scorers.pairrm import CANDIDATE_TOKENS, SOURCE_TOKENS
 from eval.scorers.stage import ScoreStage
 from eval.serving import BATCH
+from eval.steering import Answers, Likelihoods, results_of
+from eval.steering import Options as SteeringOptions
 from eval.versus import Duel
 from eval.versus_by_judge import DuelStage
 from eval.versus_by_ranker import decide
 from kintsugi.kinds import KINDS
+from pipeline.attributes import vader
+from pipeline.attributes.answers import Errors, explained
+from pipeline.attributes.records import LabelledRecord
+from pipeline.attributes.stages import ConditionStage, LabelStage
 from pipeline.chat import prompt_ids
 from pipeline.errors import ERROR_TYPES
 from pipeline.llm.asked import AskedRecord
@@ -73,7 +82,8 @@ from pipeline.records import (
     ScoreRecord,
     VerdictRecord,
 )
-from pipeline.sources.builtin import build
+from pipeline.sentences import SentenceStage
+from pipeline.sources.builtin import build, remarks
 from pipeline.sources.exports import to_own
 from pipeline.sources.nodes import split_by_prompt
 from pipeline.stages.annotate import AnnotateStage, annotate_shard
@@ -86,6 +96,7 @@ from pipeline.stages.tag import TagStage
 from pipeline.store import Input, Manifest, canonical, content_key
 from training.batches import sample_order
 from training.configs import ImportConfig, SftConfig
+from training.control import extend_tokenizer
 from training.losses import Side, preference_loss
 from training.objectives import OBJECTIVES
 from training.tiny import CHAT_TEMPLATE, SHAPE, VOCABULARY
@@ -112,6 +123,10 @@ PINS = {
     "compare": (7, "a1b0c2388d53e9148af6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
+    "sentences": (1, "098db7bc5ca5ed1f2f26"),
+    "classify": (1, "3683eb27db993d717276"),
+    "condition": (1, "ab03bb67d46c07fee221"),
+    "steering": (1, "86d2b1391660dc068b7c"),
     "worth": (1, "c7075d60f099f1974bfc"),
 }
 
@@ -442,7 +457,40 @@ def by_model(kind: str) -> Any:
     return [asked, schema_of(stage.reply_type()), stage.problems(record, said), stage.conclude(record, said).to_row()]
 
 
+def sentences_output() -> Any:
+    texts = [QARecord("a", "", "Dr. Smith paid $3.50 at 9 a.m. in St. Louis. She left.\n\nOh! 12 34 56 78 90 11.", "s")]
+    return [row.to_row() for part in SentenceStage(10, 60)([*texts, *remarks.build(3, 0)]) for row in part]
+
+
+def labelled() -> list[LabelledRecord]:
+    classifiers = {"errors": Errors(BEHAVIOURAL), "form": explained, "mood": vader.classify}
+    return LabelStage(tuple(classifiers.items()))([*broken()[:6], *remarks.build(4, 0)])[0]
+
+
+def condition_output() -> Any:
+    """Which tokens stand before which texts, and what a model is fed with."""
+    rows = [row for row in labelled() if row.labels[1].name]
+    kept = ConditionStage(("errors", "form"), 0.2, 0)(rows)[0]
+    made = tokenizer()
+    extend_tokenizer(made, sorted({token for row in kept for token in row.control}))
+    return [[row.to_row(), prompt_ids(made, row.prompt, control=row.control)] for row in kept]
+
+
+def steering_output() -> Any:
+    free = labelled()
+    told = [replace(row, id=row.id) for row in free if row.labels[2].name != "neg"]
+    owners = {"pos": "mood", "neu": "mood", "neg": "mood"}
+    answers = [Answers("m", ("mood",), (), free), Answers("m", ("mood",), ("pos",), told)]
+    likely = [Likelihoods("m", told, {"a": -1.0, "b": -2.0 - told}, {"a": 1.0, "b": 2.0}) for told in (False, True)]
+    results = results_of(answers, owners, likely, SteeringOptions({"mood": ["neu"]}, 0, 100), "pinned")
+    return [results, steering_markdown(results), steering_html(results), [line._asdict() for line in lines(results)]]
+
+
 OUTPUTS: dict[str, Callable[[], Any]] = {
+    "sentences": sentences_output,
+    "classify": lambda: [row.to_row() for row in labelled()],
+    "condition": condition_output,
+    "steering": steering_output,
     "source": source_output,
     "few-shot": few_shot_output,
     "noise": lambda: noise_output(pairs()),
