@@ -6,13 +6,19 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: run run-control test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
+.PHONY: run run-noise run-preferences run-control test test-fast test-all check bench-pipeline bench-sandbox bench-training bench-eval format docs setup browser clean help
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
 
 run: $(READY) ## the recovery experiment from end to end, then its result table
 	$(BIN)/kintsugi run configs/recovery.yaml
+
+run-noise: $(READY) ## what label noise costs, and how many noisy pairs a clean one is worth
+	$(BIN)/kintsugi run configs/noise.yaml
+
+run-preferences: $(READY) ## two collectors of preferences, two rounds each: what each round brought
+	$(BIN)/kintsugi run configs/preferences.yaml
 
 run-control: $(READY) ## the study of control tokens: do they steer, and what do they cost
 	$(BIN)/kintsugi run configs/control-tokens.yaml

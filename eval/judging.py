@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from eval.nodes import JUDGE_MODEL, ScoreConfig
-from eval.scorers.judge import JudgedStage, JudgeStage
+from eval.nodes import JUDGE_MODEL, RUBRIC_MODEL, ScoreConfig
+from eval.scorers.judge import JudgedStage, JudgeStage, Judging
 from eval.scorers.judge_config import Comparer, Judge
+from eval.scorers.rubric import RubricStage
 from pipeline.contract import Work
 from pipeline.llm.asked import AskedRecord, ModelStage
 from pipeline.llm.asking import REPLIES, Task, ask_shards, facts_of
@@ -23,9 +24,8 @@ from pipeline.shards import shard_paths
 def score_with_judge(work: Work) -> None:
     """Score the answers of a work by all its scorers, the judge among them, and commit."""
     config: ScoreConfig = work.config
-    assert config.judge is not None, "the config was checked"
-    stage = judge_of(config.judge, config.seed)
-    facts = ask(work, config.judge, stage, GenerationRecord, work.source("input").data)
+    stage, judge, role = asked_of(config)
+    facts = ask(work, judge, stage, GenerationRecord, work.source("input").data, role)
     counts = map_shards(
         work,
         work.directory / REPLIES,
@@ -43,10 +43,21 @@ def judge_of(judge: Judge, seed: int) -> JudgeStage:
     return JudgeStage(seed, tuple(judge.error_types), judge.with_reference)
 
 
-def ask(work: Work, judge: Comparer, stage: ModelStage, record: Any, source: Path) -> dict[str, Any]:
+def asked_of(config: ScoreConfig) -> tuple[Judging, Comparer, str]:
+    """What is asked of whom in a score node, and the role of the node whose model is asked, where it is one."""
+    if config.rubric:
+        rubric = config.rubric
+        return RubricStage(config.seed, rubric.criteria, rubric.with_reference), rubric, RUBRIC_MODEL
+    assert config.judge is not None, "the config was checked"
+    return judge_of(config.judge, config.seed), config.judge, JUDGE_MODEL
+
+
+def ask(
+    work: Work, judge: Comparer, stage: ModelStage, record: Any, source: Path, role: str = JUDGE_MODEL
+) -> dict[str, Any]:
     """Ask the judge about the records of `source`, where a run before did not. Gives facts of what that took."""
     tally = Tally()
-    task = Task(work, stage, record, judge.by, work.config.resources, JUDGE_MODEL)
+    task = Task(work, stage, record, judge.by, work.config.resources, role)
     ask_shards(task, plan_tasks(work.directory, source, None), tally)
     return facts_of(work.directory / REPLIES, judge.by, tally)
 

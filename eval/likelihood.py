@@ -4,7 +4,8 @@ An answer is tokenised as in training, on its own and with EOS at its end, and f
 is the sum over its tokens, log p(y | x) = sum_t log p(y_t | x, y_<t); its perplexity exp(-log p(y | x) / T).
 
 Of answers to choose from, the model takes the one with the highest log-probability per token. They have no EOS, since
-where a choice ends says nothing of it; after a plain prompt they begin with a space, as in lm-evaluation-harness.
+where a choice ends says nothing of it; after a plain prompt they begin with a space, as in lm-evaluation-harness,
+unless the node says otherwise.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def texts_of(tokenizer: Tokenizer, config: LikelihoodConfig, row: Row) -> dict[s
     """The ids of prompt and answer for each answer of a row, and where the answer begins."""
     prompt = prompt_ids(tokenizer, row.prompt, chat=config.chat, control=getattr(row, "control", ()))
     ends = not isinstance(row, ChoiceRecord)
-    space = "" if ends or (config.chat and tokenizer.chat_template) else " "
+    space = " " if config.space and not ends and not (config.chat and tokenizer.chat_template) else ""
     texts = {name: prompt + _answer_ids(tokenizer, space + text, ends) for name, text in answers_of(row).items()}
     longest = max(map(len, texts.values()))
     if longest >= config.max_length:

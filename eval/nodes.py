@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eval.scorers.judge_config import Comparer, Judge, PairRM, ranker_fingerprint
+from eval.scorers.judge_config import Comparer, Judge, Rubric
 from pipeline.contract import NodeConfig, NodeKind, Reference, Resources, Work
 from pipeline.failures import UserError, nearest
 from pipeline.llm.nodes import refuse_unknown_types, writer_inputs, writer_outside
 
 JUDGE = "judge"
 """The scorer that is a model."""
-JUDGE_MODEL = "judge.by.model"
+RUBRIC = "rubric"
+"""The scorer that is a model with grades."""
+JUDGE_MODEL, RUBRIC_MODEL = "judge.by.model", "rubric.by.model"
 """The role of the node whose model judges."""
-RANKER = "pairrm.model"
-"""The role of the node that gives the pair ranker."""
 
 
 class EngineConfig(NodeConfig):
@@ -142,6 +142,12 @@ class LikelihoodConfig(EngineConfig):
     rows: str = Field(
         description="Rows with a good answer, such as `qa.test`, or a broken one too; pairs; answers to choose from."
     )
+    space: bool = Field(
+        default=True,
+        exclude_if=lambda value: value,
+        description="After a plain prompt an answer to choose from begins with a space, as in lm-evaluation-harness; "
+        "`false` takes it as it stands, as training does.",
+    )
 
 
 class Likelihood(NodeKind):
@@ -166,10 +172,10 @@ class Likelihood(NodeKind):
 
 
 def _models(config: EngineConfig) -> list[Reference]:
-    return _references("models", config.models, "models")
+    return references("models", config.models, "models")
 
 
-def _references(role: str, names: list[str] | str, product: str) -> list[Reference]:
+def references(role: str, names: list[str] | str, product: str) -> list[Reference]:
     """The references of a field that takes a name or several."""
     return [Reference(role, name, (product,)) for name in ([names] if isinstance(names, str) else names)]
 
@@ -182,17 +188,23 @@ class ScoreConfig(NodeConfig):
     scorers: list[str] = Field(
         min_length=1,
         description="`execution` runs the tests, `errors` recognises error types, `distance` measures how far an "
-        "answer is from the good one, `judge` asks a language model.",
+        "answer is from the good one, `judge` asks a language model, `rubric` asks one for a grade from 1 to 5.",
     )
     judge: Judge | None = Field(
         default=None, description="The model behind the scorer `judge`.", exclude_if=lambda value: value is None
+    )
+    rubric: Rubric | None = Field(
+        default=None, description="The model behind the scorer `rubric`.", exclude_if=lambda value: value is None
     )
     resources: Resources = Resources()
 
     @model_validator(mode="after")
     def _judge_and_its_model(self) -> Self:
-        if (JUDGE in self.scorers) != (self.judge is not None):
-            raise ValueError("the scorer 'judge' goes with a section judge: {by: {backend: ...}}, and that with it")
+        for name, section in ((JUDGE, self.judge), (RUBRIC, self.rubric)):
+            if (name in self.scorers) != (section is not None):
+                raise ValueError(f"the scorer '{name}' goes with a section {name}: {{by: {{backend: ...}}}}")
+        if self.judge and self.rubric:
+            raise ValueError("judge and rubric ask two models: give each a score node of its own")
         return self
 
 
@@ -206,16 +218,17 @@ class Score(NodeKind):
     fan_out = "input"
 
     def inputs(self, config: ScoreConfig) -> list[Reference]:
-        return [Reference("input", config.input, ("generations",)), *_judge_inputs(config.judge)]
+        asked = [*judge_inputs(config.judge), *judge_inputs(config.rubric, RUBRIC_MODEL)]
+        return [Reference("input", config.input, ("generations",)), *asked]
 
     def outside(self, config: ScoreConfig, inside: frozenset[str]) -> dict[str, str]:
         from eval.scorers import SCORERS
 
-        known = [*SCORERS, JUDGE]
+        known = [*SCORERS, JUDGE, RUBRIC]
         for name in config.scorers:
             if name not in known:
                 raise UserError("config", f"there is no scorer '{name}'.", "scorers", nearest(name, known))
-        return _judge_outside(config.judge)
+        return writer_outside(config.rubric.by, RUBRIC) if config.rubric else _judge_outside(config.judge)
 
     def make(self, works: Sequence[Work]) -> None:
         from eval.scorers.stage import ScoreStage
@@ -224,7 +237,7 @@ class Score(NodeKind):
 
         for work in works:
             config: ScoreConfig = work.config
-            if config.judge:
+            if config.judge or config.rubric:
                 from eval.judging import score_with_judge
 
                 score_with_judge(work)
@@ -240,8 +253,8 @@ class Score(NodeKind):
             work.commit(rows=counts.as_rows(), facts=counts.as_facts())
 
 
-def _judge_inputs(judge: Comparer | None) -> list[Reference]:
-    return writer_inputs(judge.by, JUDGE_MODEL) if judge else []
+def judge_inputs(judge: Comparer | None, role: str = JUDGE_MODEL) -> list[Reference]:
+    return writer_inputs(judge.by, role) if judge else []
 
 
 def _judge_outside(judge: Judge | None) -> dict[str, str]:
@@ -274,7 +287,7 @@ class Injections(NodeKind):
     named_inputs = True
 
     def inputs(self, config: InjectionsConfig) -> list[Reference]:
-        return [*_references("input", config.input, "generations"), *_judge_inputs(config.judge)]
+        return [*references("input", config.input, "generations"), *judge_inputs(config.judge)]
 
     def outside(self, config: InjectionsConfig, inside: frozenset[str]) -> dict[str, str]:
         return _judge_outside(config.judge)
@@ -284,73 +297,6 @@ class Injections(NodeKind):
 
         for work in works:
             measure_flips(work)
-
-
-class VersusConfig(NodeConfig):
-    """Sets every two models' answers to the same prompts against each other, in both orders."""
-
-    kind: Literal["versus"]
-    input: list[str] | str = Field(description="The answers of two models or more; a name of several nodes means all.")
-    by: Literal["judge", "pairrm"] = Field(
-        description="`judge`: a language model; where its two orders disagree, it is a tie. `pairrm`: a DeBERTa-v3 "
-        "pair ranker; the mean of its two orders decides."
-    )
-    judge: Comparer | None = Field(
-        default=None, description="by judge: the model.", exclude_if=lambda value: value is None
-    )
-    pairrm: PairRM | None = Field(
-        default=None,
-        description="by pairrm: the model, the published one by default.",
-        exclude_if=lambda value: value is None,
-    )
-    limit: int | None = Field(default=None, gt=0, description="Prompts taken, the first by id; all by default.")
-    resources: Resources = Field(default=Resources(), description="For each ranker's actor, or the judge's engine.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _published_by_default(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("by") == "pairrm":
-            return {"pairrm": {}, **values}
-        return values
-
-    @model_validator(mode="after")
-    def _one_section(self) -> Self:
-        if self.by == "judge" and self.judge is None:
-            raise ValueError("by judge needs a section judge: {by: {backend: ...}}")
-        if (self.judge if self.by == "pairrm" else self.pairrm) is not None:
-            raise ValueError(f"a section {'judge' if self.by == 'pairrm' else 'pairrm'} does not go with by: {self.by}")
-        return self
-
-
-class Versus(NodeKind):
-    """A verdict for every two models' answers to a prompt; not judged is no tie."""
-
-    name = "versus"
-    product = "verdicts"
-    version = 1
-    Config = VersusConfig
-    named_inputs = True
-
-    def inputs(self, config: VersusConfig) -> list[Reference]:
-        ranker = [Reference(RANKER, config.pairrm.model, ("models",), open=True)] if config.pairrm else []
-        return [
-            *_references("input", config.input, "generations"),
-            *_judge_inputs(config.judge),
-            *ranker,
-        ]
-
-    def outside(self, config: VersusConfig, inside: frozenset[str]) -> dict[str, str]:
-        if config.judge:
-            return writer_outside(config.judge.by, self.name)
-        if config.pairrm and RANKER not in inside:
-            return {RANKER: ranker_fingerprint(config.pairrm.model, "pairrm")}
-        return {}
-
-    def make(self, works: Sequence[Work]) -> None:
-        from eval.versus import compare_answers
-
-        for work in works:
-            compare_answers(work)
 
 
 class CompareConfig(NodeConfig):
@@ -386,9 +332,9 @@ class Compare(NodeKind):
     def inputs(self, config: CompareConfig) -> list[Reference]:
         ends = {"floor": config.floor, "ceiling": config.ceiling}
         return [
-            *_references("input", config.input, "scores"),
-            *_references("verdicts", config.verdicts, "verdicts"),
-            *_references("forgetting", config.forgetting, "scores"),
+            *references("input", config.input, "scores"),
+            *references("verdicts", config.verdicts, "verdicts"),
+            *references("forgetting", config.forgetting, "scores"),
             *(Reference(role, model, ("models",)) for role, model in ends.items() if model is not None),
         ]
 

@@ -15,12 +15,21 @@ import pyarrow as pa
 
 from pipeline.contract import DATA, REJECTS, Source, Work
 from pipeline.failures import UserError
-from pipeline.records import REJECTED, GenerationRecord, Reject, Row, VerdictRecord, table_of
+from pipeline.records import (
+    FUNCTION_TEST,
+    REJECTED,
+    FunctionTest,
+    GenerationRecord,
+    Reject,
+    Row,
+    VerdictRecord,
+    table_of,
+)
 from pipeline.shards import read_records, shard_name
 from pipeline.store import write_table
 
 if TYPE_CHECKING:
-    from eval.nodes import VersusConfig
+    from eval.versus_nodes import VersusConfig
 
 IDENTICAL = "identical"
 """The reason why nobody is asked about a pair: both answers are the same text."""
@@ -44,6 +53,8 @@ class Duel:
             ("answer_a", pa.string()),
             ("answer_b", pa.string()),
             ("swapped", pa.bool_()),
+            ("source", pa.string()),
+            ("tests", pa.list_(FUNCTION_TEST)),
         ]
     )
 
@@ -56,6 +67,8 @@ class Duel:
     answer_a: str
     answer_b: str
     swapped: bool = False
+    source: str = ""
+    tests: tuple[FunctionTest, ...] = ()
 
     @property
     def shown(self) -> tuple[str, str]:
@@ -74,7 +87,7 @@ class Duel:
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        return cls(**row)
+        return cls(**{**row, "tests": tuple(FunctionTest(**test) for test in row["tests"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,11 @@ class Decided:
 def compare_answers(work: Work) -> None:
     """Judge every pair of answers of a work's inputs, and commit the verdicts."""
     config: VersusConfig = work.config
-    duels, alone = paired(answers_of(work.all_sources("input")), config.limit)
+    sources = work.all_sources("input")
+    found_answers = answers_of(sources) if config.among == "models" else samples_of(sources)
+    duels, alone = paired(found_answers, config.limit)
     if not duels:
-        what = "no prompt has the answers of two models."
+        what = f"no prompt has {'two samples' if config.among == 'samples' else 'the answers of two models'}."
         raise UserError("data", what, f"node {work.name}", "Name answers to the same prompts.")
     write_table(work.directory / REJECTS / shard_name(0), table_of(alone, REJECTED))
     found, facts = _verdicts(work, duels)
@@ -138,6 +153,17 @@ def answers_of(sources: Sequence[Source]) -> dict[str, Answers]:
     return found
 
 
+def samples_of(sources: Sequence[Source]) -> dict[str, Answers]:
+    """The answers of one model by prompt, under the number of the sample, so that samples meet as models do."""
+    if len(sources) != 1:
+        names = ", ".join(source.name for source in sources)
+        raise UserError("config", "samples are those of one model.", names, "Name the answers of one.")
+    found: dict[str, Answers] = {}
+    for row in sorted(read_records(sources[0].data, GenerationRecord), key=lambda row: (row.id, row.sample)):
+        found.setdefault(str(row.sample), {})[row.id, 0] = row
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+
+
 def model_name(answers: str) -> str:
     """The model whose answers a node holds, as the report calls it: `answers/mended/dpo` are those of `mended/dpo`."""
     return answers.partition("/")[2] or answers
@@ -166,4 +192,5 @@ def _duel(first: GenerationRecord, second: GenerationRecord, a: str, b: str) -> 
     if first.prompt != second.prompt:
         what = f"'{a}' and '{b}' answer different prompts of one id."
         raise UserError("data", what, f"row {first.id}", "Name answers to the same prompts.")
-    return Duel(first.id, first.sample, a, b, first.prompt, first.reference, first.response, second.response)
+    said = first.prompt, first.reference, first.response, second.response
+    return Duel(first.id, first.sample, a, b, *said, source=first.source, tests=first.tests)

@@ -9,28 +9,40 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from eval.judging import ask, asked_reasons
+from eval.scorers.execution import score_execution
 from eval.scorers.fences import code_of, fenced
 from eval.scorers.judge import row_of, told
+from eval.scorers.rubric import asked_about
 from eval.versus import ALIKE, DISAGREE, IDENTICAL, UNJUDGED, Decided, Duel
 from pipeline.contract import DATA, Work
 from pipeline.llm.asked import AskedRecord
 from pipeline.llm.asking import REPLIES
+from pipeline.llm.erring import Hidden
 from pipeline.llm.forms import Form
-from pipeline.records import Reject
+from pipeline.records import GenerationRecord, Reject, ScoreRecord
 from pipeline.shards import read_shard, shard_paths, write_shards
 from pipeline.store import SCRATCH
 
 if TYPE_CHECKING:
-    from eval.nodes import VersusConfig
+    from eval.versus_nodes import VersusConfig
 
 SHARD_PAIRS = 128
+
+
+Winner = Literal["first", "second", "tie"]
+SAID: dict[Winner, str] = {
+    "first": "The first passes the tests and the second fails them.",
+    "second": "The second passes the tests and the first fails them.",
+    "tie": "Either both pass the tests, or both fail them.",
+}
+"""What a judge that knows the tests' outcome says, or pretends."""
 
 
 class Preference(Form):
     """Which of the two that were shown is better."""
 
     explanation: str = Field(description="The reason, in one to three sentences.")
-    winner: Literal["first", "second", "tie"]
+    winner: Winner
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,24 @@ class DuelStage:
         """1 where `a` is better, 0 where `b` is, 0.5 in a tie; and why."""
         value = {"first": 1.0, "second": 0.0, "tie": 0.5}[said.winner]
         return (1 - value if record.swapped else value), said.explanation.strip()
+
+    def hidden(self, record: Duel) -> Hidden:
+        """The answer that passes its tests; a mistaken judge names the other, or the one shown first in a tie."""
+        named = asked_about(record.id, *record.shown)
+        found = [self._passes(record, text) for text in record.shown]
+        for score in found:
+            if score.value is None:
+                return Hidden(named, why=score.explanation)
+        first, second = (score.value for score in found)
+        right: Winner = "tie" if first == second else "first" if first else "second"
+        wrong: Winner = "second" if right == "first" else "first"
+        return Hidden.of(named, *(Preference(explanation=SAID[winner], winner=winner) for winner in (right, wrong)))
+
+    def _passes(self, record: Duel, text: str) -> ScoreRecord:
+        answer = GenerationRecord(
+            record.id, record.prompt, text, "stop", 0, 0, record.reference, record.source, record.tests
+        )
+        return next(score for score in score_execution(answer) if score.metric == "passed")
 
     def decide(self, orders: Sequence[AskedRecord]) -> Decided:
         """The verdict on a pair by what was said about its two orders."""

@@ -17,7 +17,7 @@ from pipeline.shards import read_shard, shard_paths, write_shards
 from pipeline.store import SCRATCH, write_table
 
 if TYPE_CHECKING:
-    from eval.nodes import VersusConfig
+    from eval.versus_nodes import VersusConfig
 
 SHARD_PAIRS = 128
 LOGITS = pa.schema([("a_first", pa.float64()), ("b_first", pa.float64())])

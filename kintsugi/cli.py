@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from kintsugi import endings
 from kintsugi.__main__ import INTERRUPTED
-from kintsugi.commands import agreement, answer, cluster, compare, data, experiment, inspect, rows, setup, sweep
+from kintsugi.commands import agreement, answer, cluster, compare, data, experiment, inspect, push, rows, setup, sweep
 from kintsugi.commands.train import train
 from pipeline.sandbox import UNSAFE_EXEC
 
@@ -63,7 +63,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Experiments": (experiment.run, experiment.plan, experiment.validate, experiment.status, compare.compare),
     "Sweeps": (sweep.sweep, sweep.dashboard),
     "Your own data and model": (train, answer.generate, answer.eval_, data.corrupt, data.annotate),
-    "Data": (rows.view, inspect.inspect, rows.export, agreement.compare_spans),
+    "Data": (rows.view, inspect.inspect, rows.export, push.push, agreement.compare_spans),
     "Clusters": (cluster.submit,),
 }
 """Every command, in the order of `--help`. A command's modules import heavy libraries only once it runs."""

@@ -11,10 +11,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from eval.nodes import JUDGE
+from eval.nodes import JUDGE, RUBRIC
 from eval.scorers import SCORERS
 from kintsugi.experiment import Head
 from kintsugi.kinds import KINDS
+from kintsugi.rounds import Repeat
 from pipeline.contract import UNKEYED, NodeConfig, NodeKind, Resources
 from pipeline.errors import ERROR_TYPES
 from pipeline.sources.formats import FORMATS
@@ -25,7 +26,7 @@ EXAMPLES = Path(__file__).parents[1] / "configs"
 
 KNOWN: dict[str, Iterable[str]] = {
     "error_types": ERROR_TYPES,
-    "scorers": (*SCORERS, JUDGE),
+    "scorers": (*SCORERS, JUDGE, RUBRIC),
     "format": ("auto", *FORMATS),
 }
 """Names that keys take, where these come from a registry and not from a type."""
@@ -61,6 +62,23 @@ several nodes (see below) means all of them where a list is taken.
 These are called `mended/dpo-0`, `mended/dpo-1` and so on: the values in order. Kinds that say *one node for each* below
 multiply themselves: `answers` becomes `answers/reference`, `answers/mended/dpo-0` ...
 
+**`repeat`** makes rounds of a group of nodes, each from what the one before made (`previous.NAME`):
+
+    loop:
+      repeat: 2
+      first: {policy: base}
+      nodes:
+        samples: {kind: generate, models: previous.policy, ...}
+        scored:  {kind: score, input: samples, ...}
+        pairs:   {kind: pair, input: scored, metric: passed}
+        policy:  {kind: preference, init: previous.policy, data: pairs, ...}
+
+These become `samples/1`, `scored/1`, `pairs/1`, `policy/1`, `samples/2` and so on: nodes like any others, with keys of
+their own, so a longer `repeat` keeps the rounds that are made. Elsewhere `policy` means those of all rounds and
+`policy/2` one; `{round}` in any text of the group is the number of the round.
+[preferences.yaml](../configs/preferences.yaml) is a whole one.
+
+{repeat}
 **`--set KEY=VALUE`** overrides a key for one run: `--set nodes.qa.rows=500`, `--set seed=3`,
 `--set 'nodes.scores.scorers=[execution]'`. Values are YAML.
 
@@ -80,7 +98,7 @@ def text() -> str:
     return (
         TOP
         + table(Head)
-        + NODES.replace("{unkeyed}", unkeyed)
+        + NODES.replace("{unkeyed}", unkeyed).replace("{repeat}", table(Repeat))
         + "| kind | what it does | gives |\n|---|---|---|\n"
         + listed
         + "\n### Every kind\n\n"

@@ -29,18 +29,22 @@ class Head(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Names the folder under runs/.")
     seed: int = Field(default=0, description="Seed of every node that gives none itself.")
-    nodes: dict[str, dict[str, Any]] = Field(description="The graph: one entry for each node.")
+    nodes: dict[str, dict[str, Any]] = Field(description="The graph: one entry for each node, or for a `repeat`.")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment as written: its nodes are not expanded yet. `lines` gives the line of every key path."""
+    """An experiment as written: its nodes are not expanded yet. `lines` gives the line of every key path.
+
+    `renamed` says of a node in a round of `repeat` what the names that it uses stand for.
+    """
 
     name: str
     seed: int
     nodes: dict[str, dict[str, Any]]
     file: str
     lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
+    renamed: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     def where(self, *path: str) -> str:
         """'file:line' of a key path, or of the nearest enclosing one that was written in the file."""

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin
 from kintsugi.experiment import Experiment, checked
 from kintsugi.held_out import refuse_leaks
 from kintsugi.kinds import KINDS
+from kintsugi.rounds import in_round, unrolled
+from kintsugi.stale import refuse_stale_pairs
 from pipeline.contract import KEYED, UNKEYED, NodeConfig, NodeKind, Reference, is_keyed
 from pipeline.failures import UserError, nearest
 from pipeline.store import content_key
@@ -71,6 +73,7 @@ class Draft:
 
 def build(experiment: Experiment) -> Graph:
     """Expand, resolve, order and key an experiment. Raises config errors that name the line."""
+    experiment = unrolled(experiment)
     drafts = [draft for name, raw in experiment.nodes.items() for draft in expanded(experiment, name, raw)]
     nodes = _fan_out(experiment, [_typed(experiment, draft) for draft in drafts])
     _refuse_same_names(experiment, nodes)
@@ -78,6 +81,7 @@ def build(experiment: Experiment) -> Graph:
     ordered = [resolved[name] for name in _order(experiment, resolved)]
     nodes_by_name = _keyed(experiment, ordered)
     refuse_leaks(experiment, nodes_by_name)
+    refuse_stale_pairs(experiment, nodes_by_name)
     return Graph(experiment, nodes_by_name)
 
 
@@ -153,7 +157,11 @@ def _typed(experiment: Experiment, draft: Draft) -> Node:
         where = experiment.where(*place, "kind")
         raise UserError("config", f"there is no kind '{kind_name}'.", where, nearest(str(kind_name), list(KINDS)))
     kind = KINDS[kind_name]
-    config = checked(kind.Config, {"seed": experiment.seed, **draft.raw}, experiment, place, EXPANDING)
+    raw = {"seed": experiment.seed, **draft.raw}
+    config = checked(kind.Config, raw, experiment, place, EXPANDING)
+    named = in_round(experiment, draft.origin, raw, kind.inputs(config))
+    if named is not raw:
+        config = checked(kind.Config, named, experiment, place, EXPANDING)
     return Node(draft.name, draft.origin, draft.label, kind, config)
 
 
@@ -175,7 +183,7 @@ def _fanned_references(node: Node) -> list[str]:
 
 
 def _refers_to(node: Node, others: Sequence[Node]) -> bool:
-    names = {other.origin for other in others}
+    names = {name for other in others for name in (other.origin, _group(other))}
     return any(text in names for text in _fanned_references(node))
 
 
@@ -194,11 +202,17 @@ def _members(experiment: Experiment, node: Node, nodes: Sequence[Node]) -> list[
     return members
 
 
+def _group(node: Node) -> str:
+    """What the nodes of all rounds of a `repeat` are called together: `policy` of `policy/1`; else nothing."""
+    return node.origin.rpartition("/")[0]
+
+
 def _targets(experiment: Experiment, node: Node, reference: Reference, nodes: Sequence[Node]) -> tuple[list[Node], str]:
     """The nodes that a reference means (one, or every member of a group) and the split it names."""
     for text, split in ((reference.text, ""), (reference.text.rpartition(".")[0], reference.text.rpartition(".")[2])):
         exact = [other for other in nodes if text == other.name]
-        found = exact or [other for other in nodes if text == other.origin]
+        members = [other for other in nodes if text == other.origin]
+        found = exact or members or [other for other in nodes if text and text == _group(other)]
         if found:
             return found, split
     if reference.open:

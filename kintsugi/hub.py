@@ -177,7 +177,7 @@ def _steps(artifact: Artifact | None) -> list[dict[str, Any]]:
         return []
     seen: dict[str, dict[str, Any]] = {}
     for name, manifest in _upstream(artifact, artifact.manifest, "this data set"):
-        seen.setdefault(manifest.key, {"name": name, "manifest": manifest, "settings": _settings(manifest)})
+        seen.setdefault(manifest.key, {"name": name, "manifest": manifest, "settings": settings_of(manifest)})
     return list(reversed(seen.values()))
 
 
@@ -187,7 +187,7 @@ def _upstream(artifact: Artifact, manifest: Manifest, name: str) -> Iterator[tup
         yield from _upstream(artifact, artifact.store.require(item.product, item.key), item.name)
 
 
-def _settings(manifest: Manifest) -> str:
+def settings_of(manifest: Manifest) -> str:
     """The configuration in a line, without what never changes a result. Of paths only the last part is told."""
     left_out = UNKEYED.union(item.role for item in manifest.inputs)
     kept = {key: value for key, value in manifest.config.items() if key not in left_out and value not in (None, [], {})}

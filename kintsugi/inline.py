@@ -41,7 +41,7 @@ def inline(
 ) -> Graph:
     """The graph of a command's nodes. Keys whose value is None are left to their defaults."""
     given = {node: {key: value for key, value in raw.items() if value is not None} for node, raw in nodes.items()}
-    return build(Inline(run_name(command, name), seed, given, f"kintsugi {command}", {}, options))
+    return build(Inline(run_name(command, name), seed, given, f"kintsugi {command}", options=options))
 
 
 def run_name(command: str, name: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from eval.nodes import Compare, Generate, Injections, Likelihood, Score, Versus
+from eval.nodes import Compare, Generate, Injections, Likelihood, Score
+from eval.pair_nodes import Collected, Pair
 from eval.steering_nodes import Steering
+from eval.versus_nodes import Versus
+from eval.worth.nodes import Worth
 from pipeline.attributes.nodes import Classify, Condition, Sentences
 from pipeline.contract import NodeKind
 from pipeline.llm.nodes import Rectify, TagKind
 from pipeline.nodes import Annotate, Embed, Select, Source
+from pipeline.noise.nodes import FewShot, Noise
 from training.nodes import Import, Preference, Sft
 
 KINDS: dict[str, NodeKind] = {
@@ -19,6 +23,9 @@ KINDS: dict[str, NodeKind] = {
         TagKind(),
         Embed(),
         Annotate(),
+        FewShot(),
+        Noise(),
+        Pair(),
         Sentences(),
         Classify(),
         Condition(),
@@ -30,7 +37,9 @@ KINDS: dict[str, NodeKind] = {
         Score(),
         Injections(),
         Versus(),
+        Collected(),
         Compare(),
+        Worth(),
         Steering(),
     )
 }

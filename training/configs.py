@@ -297,6 +297,12 @@ class PreferenceConfig(ModelConfig):
         description="Adds an SFT term with this weight to any loss: the mean negative log likelihood of the chosen "
         "answer's weighted tokens, against a chosen answer that grows less likely along with the rejected one.",
     )
+    stale: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        exclude_if=lambda value: value == "refuse",
+        description="Pairs of sampled answers are the policy's own only where it starts from the model that was "
+        "sampled. `allow` trains on those of another model too; pairs that were not sampled are never stale.",
+    )
     reference: Literal["auto", "live", "cached"] = Field(
         default="auto",
         exclude_if=lambda value: value == "auto",

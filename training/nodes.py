@@ -59,6 +59,13 @@ class Preference(_ModelKind):
     version = 3
     Config = PreferenceConfig
 
+    def make(self, works: Sequence[Work]) -> None:
+        from training.stale import refuse_stale
+
+        for work in works:
+            refuse_stale(work)
+        super().make(works)
+
 
 class Import(NodeKind):
     """A model directory, an adapter's, or a Hugging Face name as a node. Its files are linked to, not copied."""

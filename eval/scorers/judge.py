@@ -10,13 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field, create_model
 
 from eval.scorers import SCORERS
 from eval.scorers.fences import code_of, fenced
-from pipeline.llm.asked import AskedRecord
+from pipeline.llm.asked import AskedRecord, ModelStage
 from pipeline.llm.forms import Form, listed
 from pipeline.records import GenerationRecord, Reject, Row, ScoredRecord, ScoreRecord
 
@@ -123,12 +123,18 @@ def told(asked: AskedRecord) -> str:
     return f"{asked.reason}: {asked.detail}" if asked.detail else asked.reason
 
 
+class Judging(ModelStage, Protocol):
+    """A stage that makes scores of what a model said of an answer."""
+
+    def scores(self, record: GenerationRecord, asked: AskedRecord) -> list[ScoreRecord]: ...
+
+
 @dataclass(frozen=True)
 class JudgedStage:
     """The scores of all scorers, in their order; those of the judge from what it said. Nothing is ever rejected."""
 
     scorers: tuple[str, ...]
-    judge: JudgeStage
+    judge: Judging
 
     def __call__(self, asked: Sequence[AskedRecord]) -> tuple[list[ScoredRecord], list[Reject]]:
         return [self._scored(one) for one in asked], []

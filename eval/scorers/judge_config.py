@@ -33,6 +33,12 @@ class Judge(Comparer):
     )
 
 
+class Rubric(Comparer):
+    """A language model that grades answers from 1 to 5, with a reason: the score `rubric/score`."""
+
+    criteria: str = Field(default="", description="What counts above all, in a sentence, beside the rubric's words.")
+
+
 class PairRM(BaseModel):
     """A DeBERTa-v3 pair ranker, loaded from safetensors by transformers alone."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eval.report.build import Comparison
 
 RESULTS = "results.json"
+COMPARE = "compare"
 NODES = "nodes.json"
 REPORT = "report"
 """The comparison that is meant where a run has several and only the run is named."""
@@ -132,8 +133,9 @@ def _artifact(name: str, store: Path, runs: Path) -> Artifact:
         hint = nearest(name, known) if known else "There are no runs yet: see kintsugi run."
         raise UserError("config", f"there is no run '{name}'.", str(runs), hint)
     artifact = find_artifact(name, store, runs)
-    if artifact is None or artifact.manifest.product != "tables":
-        what = "this is no comparison." if artifact is None else f"this is one of the {artifact.manifest.product}."
+    if artifact is None or artifact.manifest.kind != COMPARE:
+        made = "" if artifact is None else artifact.manifest.product
+        what = "this is no comparison." if made in ("", "tables") else f"this is one of the {made}."
         raise UserError("config", what, name, "Name a run, or a node of the kind compare: RUN:NODE.")
     return artifact
 

@@ -98,13 +98,16 @@ def _manifests(graph: Graph, store: Path) -> dict[str, Any]:
 
 
 def _show_results(directory: Path, console: Console) -> None:
-    for path in sorted(directory.glob("*/results.json")):
-        from eval.report.terminal import table
+    """A comparison as its table, any other report as it is written."""
+    from eval.report.terminal import table
 
+    for path in sorted(directory.glob("*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         console.print()
-        written = path.with_name("report.md").read_text(encoding="utf-8")
-        console.print(table(results) if "arms" in results else Markdown(written))
-        for note in results["notes"]:
-            console.print(f"[dim]{escape(note)}[/]")
+        if "arms" in results:
+            console.print(table(results))
+            for note in results["notes"]:
+                console.print(f"[dim]{escape(note)}[/]")
+        else:
+            console.print(Markdown(path.with_name("report.md").read_text(encoding="utf-8")))
         console.print(f"\nReport: {path.with_name('index.html')}", highlight=False)

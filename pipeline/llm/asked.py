@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 from pydantic import BaseModel
 
+from pipeline.llm.erring import Hidden
 from pipeline.records import Reject, Row, kept_and_rejected
 
 
@@ -38,6 +39,15 @@ class ModelStage(Protocol):
 
     def conclude(self, record: Any, said: Any) -> Any:
         """The row that follows from the reply, or a reject."""
+        ...
+
+
+@runtime_checkable
+class Knowing(Protocol):
+    """A stage that knows what a faultless judge would reply, as the back end `erring` needs it."""
+
+    def hidden(self, record: Any) -> Hidden:
+        """The right reply and a mistaken one; without a right one where nobody knows."""
         ...
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.contract import Resources, Work
 from pipeline.failures import UserError
-from pipeline.llm.asked import AskedRecord, Conclude, ModelStage
+from pipeline.llm.asked import AskedRecord, Conclude, Knowing, ModelStage
 from pipeline.llm.base import Generator, Tally
 from pipeline.llm.config import Writer
 from pipeline.llm.conversation import Answer, converse
@@ -129,8 +129,17 @@ class Questions:
         if isinstance(facts, Reject):
             return AskedRecord(record.id, row, "", facts.reason, facts.detail)
         opening = messages(stage.prompt, facts, writer.prompts)
+        hidden = ""
+        if writer.backend == "erring" and isinstance(stage, Knowing):
+            # In a thread: to know what is right may take running the answer's code.
+            hidden = (await asyncio.to_thread(stage.hidden, record)).as_text()
         said = await converse(
-            self.generator, opening, stage.reply_type(), lambda reply: stage.problems(record, reply), writer.attempts
+            self.generator,
+            opening,
+            stage.reply_type(),
+            lambda reply: stage.problems(record, reply),
+            writer.attempts,
+            hidden,
         )
         spent = (said.attempts, said.prompt_tokens, said.completion_tokens)
         if isinstance(said, Answer):
@@ -161,6 +170,10 @@ def generator_of(task: Task, tally: Tally) -> Generator:
         from pipeline.llm.served import Served
 
         return Served(writer, task.work.source(task.role), task.resources, tally)
+    if writer.backend == "erring":
+        from pipeline.llm.erring import Erring
+
+        return Erring(writer.error_rate, task.work.config.seed, tally)
     from pipeline.llm.scripted import Scripted
 
     return Scripted.from_file(Path(writer.script), tally)

@@ -27,15 +27,20 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A conversation to be continued. `schema` is the JSON schema of the reply as canonical text."""
+    """A conversation to be continued. `schema` is the JSON schema of the reply as canonical text.
+
+    `hidden` is what no model is shown: what is right, for a judge whose error rate is set (`pipeline.llm.erring`).
+    """
 
     messages: tuple[Message, ...]
     schema: str = ""
+    hidden: str = ""
 
     def key(self, identity: Mapping[str, Any]) -> str:
         """The hash of everything that decides the reply: who is asked, and what."""
         messages = [asdict(message) for message in self.messages]
-        return content_key({"by": dict(identity), "messages": messages, "schema": self.schema})
+        hidden = {"hidden": self.hidden} if self.hidden else {}
+        return content_key({"by": dict(identity), "messages": messages, "schema": self.schema, **hidden})
 
 
 @dataclass(frozen=True, slots=True)

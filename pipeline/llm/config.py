@@ -38,11 +38,12 @@ NEVER_DECIDES = (
 )
 """What changes no reply, and files, whose content is hashed instead: left out of the content key."""
 
-NEEDS = {"endpoint": ("model",), "vllm": ("model",), "scripted": ("script",)}
+NEEDS = {"endpoint": ("model",), "vllm": ("model",), "scripted": ("script",), "erring": ()}
 BELONGS = {
     "endpoint": {"base_url", "api_key_env", "structured", "options", "requests_per_minute", "tokens_per_minute"},
     "vllm": {"max_length", "dtype"},
     "scripted": {"script"},
+    "erring": {"error_rate"},
 }
 """Which fields a back end must have, and which only it may have."""
 
@@ -50,12 +51,14 @@ BELONGS = {
 class Writer(BaseModel):
     """The model that does a stage's work: an OpenAI-compatible endpoint, a model of this graph on vLLM, or a script.
 
+    `erring` is no model but a judge that knows what is right, from the rows' tests, and errs as often as it is told.
+
     How it is used, and what it costs: [models in the pipeline](llm.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["endpoint", "vllm", "scripted"] = Field(description="Who answers.")
+    backend: Literal["endpoint", "vllm", "scripted", "erring"] = Field(description="Who answers.")
     model: str = Field(default="", description="endpoint: the model's name there. vllm: a node that gives a model.")
     base_url: str = Field(default=OPENAI, description="endpoint: its address, up to and including /v1.")
     api_key_env: str = Field(
@@ -71,6 +74,9 @@ class Writer(BaseModel):
         default_factory=dict, description="endpoint: more fields of the request, such as `reasoning_effort: low`."
     )
     script: str = Field(default="", description="scripted: a .jsonl file of `when` (text of the request) and `reply`.")
+    error_rate: float = Field(
+        default=0.0, ge=0, le=1, description="erring: the share of questions in which it says what is wrong."
+    )
     max_length: int = Field(default=8192, gt=0, description="vllm: longest prompt and reply together, in tokens.")
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="vllm: number format of the weights.")
     temperature: float | None = Field(default=0.0, ge=0, description="0 is greedy; null leaves it to the endpoint.")

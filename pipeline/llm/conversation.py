@@ -48,6 +48,7 @@ async def converse(
     model: type[Said],
     problems: Callable[[Said], list[str]],
     attempts: int,
+    hidden: str = "",
 ) -> Answer[Said] | NoAnswer:
     """Ask until the reply fits `model` and has no `problems`.
 
@@ -57,7 +58,7 @@ async def converse(
     prompt_tokens = completion_tokens = 0
     found: Said | list[str] = []
     for attempt in range(1, attempts + 1):
-        reply = await generator.generate(Request(turns, schema))
+        reply = await generator.generate(Request(turns, schema, hidden))
         if isinstance(reply, Failure):
             return NoAnswer(reply, attempt, prompt_tokens, completion_tokens)
         prompt_tokens += reply.prompt_tokens

@@ -26,8 +26,12 @@ def writer_outside(by: Writer | str | None, prompt: str) -> dict[str, str]:
     """Hashes of the files that decide what is asked and said: prompts of one's own, a script."""
     if not isinstance(by, Writer):
         return {}
+    from pipeline.llm.erring import JUDGING
     from pipeline.llm.prompts import source, template
 
+    if by.backend == "erring" and prompt not in JUDGING:
+        hint = f"It is for {' and '.join(JUDGING)}, where the rows' tests say what is right."
+        raise UserError("config", "backend erring cannot do this node's work.", "by", hint)
     found = {}
     if by.prompts:
         found["prompt"] = content_key(source(prompt, by.prompts))

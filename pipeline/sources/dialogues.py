@@ -29,13 +29,13 @@ def from_alpaca(row: Row) -> Row:
 
 
 def from_chat(row: Row) -> Row:
-    """``messages: [{role, content}]``, or ShareGPT's ``conversations: [{from, value}]``.
+    """``messages: [{role, content}]``, ShareGPT's ``conversations: [{from, value}]``, or LIMA's, which are texts alone.
 
     The last answer is the response. A single question is the prompt as it stands; what was said before is kept with
     marks of who spoke, and what follows the last answer is left off.
     """
     field = "messages" if "messages" in row else "conversations"
-    turns = [_turn(item, f"{field}[{i}]") for i, item in enumerate(typed(row[field], list, field))]
+    turns = [_turn(item, f"{field}[{i}]", i) for i, item in enumerate(typed(row[field], list, field))]
     last = max((i for i, (mark, _) in enumerate(turns) if mark == ASSISTANT), default=0)
     before = turns[:last]
     if not any(mark == HUMAN for mark, _ in before):
@@ -43,7 +43,10 @@ def from_chat(row: Row) -> Row:
     return {**_kept(row), "prompt": _flat(before), "response": turns[last][1]}
 
 
-def _turn(value: Any, where: str) -> tuple[str, str]:
+def _turn(value: Any, where: str, place: int) -> tuple[str, str]:
+    """Who spoke, and what was said. Texts alone are question and answer in turn (Zhou et al. 2023)."""
+    if isinstance(value, str):
+        return (ASSISTANT if place % 2 else HUMAN), text({where: value}, where)
     item = typed(value, dict, where)
     role, content = ("role", "content") if "role" in item else ("from", "value")
     if not {role, content} <= item.keys():

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipeline import spans
 from pipeline.diffs import diff
 from pipeline.records import ChoiceRecord, CorruptionRecord, FunctionTest, PreferenceRecord, QARecord, Row
-from pipeline.sources import choices, dialogues, html, texts
+from pipeline.sources import choices, dialogues, html, instructions, texts
 from pipeline.sources.humaneval import from_humaneval, from_mbpp
 from pipeline.sources.values import BadRow
 from pipeline.sources.values import string as _string
@@ -91,6 +91,7 @@ def from_qa(row: Row, id: str) -> QARecord:
 
 def from_prompts(row: Row, id: str) -> QARecord:
     """A row of any format as a prompt to be answered; its good answer and tests are kept where it has them."""
+    row = instructions.as_prompt(row)
     (prompt,) = _complete(row, PROMPTS)
     good = next((field for field in GOOD if row.get(field) is not None), None)
     return QARecord(id, _text(row, prompt), _text(row, good) if good else "", _label(row, "source"), _tests(row))
@@ -221,6 +222,9 @@ FORMATS: dict[str, Format] = {
     "qa": Format(QA, from_qa),
     "alpaca": _unpacked((("instruction", "output"),), dialogues.from_alpaca, from_qa),
     "chat": _unpacked((("messages",), ("conversations",)), dialogues.from_chat, from_qa),
+    "mt-bench": _unpacked((("question_id", "turns"),), instructions.from_mt_bench, from_prompts)._replace(
+        id="question_id"
+    ),
     "hh": _unpacked((("chosen", "rejected"),), dialogues.from_hh, from_trl),
     "shp": _unpacked((SHP,), dialogues.from_shp, from_trl),
     "stackexchange-pairs": _unpacked(STACKEXCHANGE, html.from_stackexchange_pairs, from_trl),

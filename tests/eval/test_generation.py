@@ -221,9 +221,19 @@ def test_the_choice_is_by_the_mean_over_tokens() -> None:
     assert values(scored_row(CHOICE, {"0": [-3.0], "1": [-1.0, -2.0]})) == {"choice/correct": 0.0}
 
 
-@pytest.mark.parametrize(("chat", "expected"), [(True, "is four."), (False, " is four.")])
-def test_choices_have_no_end_and_follow_a_plain_prompt_with_a_space(tokenizer: Any, chat: bool, expected: str) -> None:
-    found = texts_of(tokenizer, judging(chat=chat), CHOICE)
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"chat": True}, "is four."),
+        ({"chat": False}, " is four."),
+        ({"chat": True, "space": False}, "is four."),
+        ({"chat": False, "space": False}, "is four."),
+    ],
+)
+def test_choices_have_no_end_and_follow_a_plain_prompt_with_a_space_or_without(
+    tokenizer: Any, settings: dict[str, bool], expected: str
+) -> None:
+    found = texts_of(tokenizer, judging(**settings), CHOICE)
     assert not isinstance(found, Reject)
     assert list(found) == ["0", "1"]
     ids, start = found["0"]

@@ -11,10 +11,10 @@ from judged import RIGHT, WRONG, answer, preference, script, work_of
 from pydantic import ValidationError
 
 from eval.injected import measure_flips
-from eval.nodes import VersusConfig
 from eval.scorers.injections import injections
 from eval.versus import Duel, compare_answers, paired
 from eval.versus_by_ranker import decide
+from eval.versus_nodes import VersusConfig
 from pipeline.contract import DATA, NOTES
 from pipeline.failures import UserError
 from pipeline.records import REJECTED, GenerationRecord, VerdictRecord
@@ -217,3 +217,20 @@ def test_answers_are_drawn_by_the_seed_from_all_models(tmp_path: Path) -> None:
     assert {model for model, _ in first} == {"x", "y"}
     assert first != [(model, row.id) for model, row in drawn(sources, 6, 1)]
     assert len(drawn(sources, 100, 0)) == 8
+
+
+# Samples of one model
+
+
+def test_samples_of_one_model_meet_as_models_do(tmp_path: Path) -> None:
+    samples = {"x": [answer("r1", GOOD), answer("r1", BAD, 1), answer("r1", GOOD, 2), answer("r2", GOOD)]}
+    lines = ((X_FIRST, preference("first")), (Y_FIRST, preference("second")))
+    found, manifest = verdicts(tmp_path, samples, *lines, among="samples")
+    assert {key[2:]: one.value for key, one in found.items()} == {("0", "1"): 1.0, ("0", "2"): 0.5, ("1", "2"): 0.0}
+    assert {one.id for one in found.values()} == {"r1"}
+    assert manifest.rows == {"in": 5, "out": 3, "rejected": 2}  # r2 has one sample, which lacks two others
+
+
+def test_samples_are_those_of_one_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="samples are those of one model"):
+        verdicts(tmp_path, TWO, ("", preference("first")), among="samples")

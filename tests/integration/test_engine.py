@@ -35,6 +35,21 @@ json.dump(answers, sys.stdout)
 """
 
 
+SEEDED = """
+import json, random, sys
+from pathlib import Path
+from pipeline.llm.vllm import Engine, Sampling
+directory, = sys.argv[1:]
+engine = Engine(Path(directory), max_length=512, dtype="float32", threads=1)
+draw = random.Random(0)
+prompts = [[draw.randrange(100, 500) for _ in range(300)] for _ in range(120)]
+sampling = Sampling(max_tokens=4, temperature=1.0)
+together = engine.generate(prompts, sampling, seeds=list(range(120)))
+alone = engine.generate(prompts[60:63], sampling, seeds=[60, 61, 62])
+print("\\nFOUND", json.dumps([len(together), [one.ids for one in together[60:63]], [one.ids for one in alone]]))
+"""
+
+
 @pytest.mark.parametrize("arm", ["reference", "corrupted", "mended/tdpo2-granular"])
 def test_answers_after_a_reload_are_those_of_transformers(arm: str, small: Finished) -> None:
     """The engine answered for all arms in turn; tied embeddings on CPU used to keep the first arm's head."""
@@ -50,6 +65,21 @@ def test_the_arms_do_not_answer_alike(small: Finished) -> None:
         for arm in ("reference", "corrupted")
     ]
     assert answers[0] != answers[1]
+
+
+def test_more_seeded_prompts_than_one_step_takes_are_answered_as_they_are_alone(small: Finished) -> None:
+    """Prompts that were cut between two steps used to end the engine: on CPU a draw cannot be taken back."""
+    done = subprocess.run(
+        [sys.executable, "-c", SEEDED, str(small.directory("reference"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    count, together, alone = json.loads(done.stdout.partition("FOUND ")[2])
+    assert count == 120
+    assert together == alone
 
 
 def greedy(model: Path, prompts: list[str]) -> list[str]:

@@ -16,13 +16,28 @@ from typing import Any
 import glaive_like
 import pytest
 from extra_rows import extra_rows
+from noise_outputs import few_shot_output, noise_output, worth_output
 from source_node import make_source
 
+from eval.collected_figures import (
+    Collected,
+    Figures,
+    Judged,
+    agreements,
+    collector,
+    length_of_verdicts,
+    policies,
+)
+from eval.collected_page import to_csv as csv_of_collected
+from eval.collected_page import to_html as page_of_collected
+from eval.collected_page import to_markdown as markdown_of_collected
+from eval.collecting import Lineage, Opinion, paired
 from eval.generate import GENERATE, sample_seed
 from eval.injected import Trial, summary
 from eval.likelihood import LIKELIHOOD, texts_of
 from eval.likelihood import scored as likelihoods
 from eval.nodes import GenerateConfig, LikelihoodConfig
+from eval.pairing import Rule
 from eval.report.arms import ArmInput, Kind, values_of_rows
 from eval.report.evidence import Evidence
 from eval.report.forgetting import Kept
@@ -34,6 +49,7 @@ from eval.report.sheet import to_csv
 from eval.report.steering_page import lines
 from eval.report.steering_page import to_html as steering_html
 from eval.report.steering_page import to_markdown as steering_markdown
+from eval.report.wins import wins
 from eval.scorers import SCORERS
 from eval.scorers.injections import injections
 from eval.scorers.judge import ASPECTS, JudgeStage
@@ -102,11 +118,16 @@ PINS = {
     "score": (5, "9481aa6853f35d28c602"),
     "injections": (1, "f4f7c7770b0b318c3f6a"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
+    "pair": (1, "4fbcb7734962702e2ab6"),
+    "collected": (1, "313c6f7b8e3b479a6cc6"),
     "compare": (7, "a1b0c2388d53e9148af6"),
+    "few-shot": (1, "015cff82963361385959"),
+    "noise": (1, "5aedb321a0ad337f8dbb"),
     "sentences": (1, "098db7bc5ca5ed1f2f26"),
     "classify": (1, "3683eb27db993d717276"),
     "condition": (1, "ab03bb67d46c07fee221"),
     "steering": (1, "86d2b1391660dc068b7c"),
+    "worth": (1, "c7075d60f099f1974bfc"),
 }
 
 BY_MODEL_PINS = {
@@ -298,6 +319,53 @@ def versus_output() -> Any:
     return [asked_of, schema_of(stage.reply_type()), judged, ranked, [SOURCE_TOKENS, CANDIDATE_TOKENS]]
 
 
+SAMPLED = {"p": (("good", 5.0), ("bad", 1.0), ("bad ", 1.0), ("none", None)), "q": (("fine", 4.0), ("too", 4.0))}
+
+
+def pair_output() -> Any:
+    """What every rule makes of the same answers, as rows."""
+    opinion = Opinion(
+        "rubric/score",
+        {key: {n: (value, "why") for n, (_, value) in enumerate(said)} for key, said in SAMPLED.items()},
+        {},
+    )
+    answers = [
+        GenerationRecord(key, "ask", text, "stop", 1, 1, "good", "test", sample=n)
+        for key, said in SAMPLED.items()
+        for n, (text, _) in enumerate(said)
+    ]
+    rules = [Rule(), Rule("top-k", k=2), Rule("all", margin=2), Rule(chosen_at_least=5, rejected_at_most=0)]
+    lineage = Lineage("model", "answers", opinion.metric)
+    return [[row.to_row() for row in paired(answers, opinion, rule, lineage)] for rule in rules]
+
+
+def collected_output() -> Any:
+    models = [
+        Judged("base", {"p": [0.0], "q": [1.0]}, {("p", 0): 3, ("q", 0): 5}, round=0),
+        Judged("better", {"p": [1.0], "q": [1.0]}, {("p", 0): 4, ("q", 0): 4}, "judge", 1, "base", 7),
+    ]
+    orders = {("p", 0, 1): 1, ("p", 0, 2): -1, ("q", 0, 1): 1}
+    sides = [
+        Collected("judge/1", "rubric/score", "base", "a", [("long", "so")], {"tie": 1}, orders),
+        Collected("execution/1", "passed", "base", "a", [("a", "b")], {}, {**orders, ("q", 0, 1): 0}),
+    ]
+    verdicts = [VerdictRecord("p", 0, "base", "better", 0.0), VerdictRecord("q", 0, "base", "better", 1.0)]
+    figures = Figures(
+        experiment="pinned",
+        metric="passed",
+        n_prompts=2,
+        policies=policies(models, 0, 100),
+        collectors=[collector(one) for one in sides],
+        agreement=agreements(sides, 0, 100),
+        lengths=[length_of_verdicts("duels", verdicts, {model.name: model.lengths for model in models})],
+        wins=[wins("duels", verdicts, {"base": "base", "better": "better"}, 0, 100)[0]],
+        seed=0,
+        resamples=100,
+        notes=["a note"],
+    )
+    return [figures, csv_of_collected(figures), markdown_of_collected(figures), page_of_collected(figures)]
+
+
 def compare_output() -> Any:
     kinds: dict[str, Kind] = {"reference": "reference", "corrupted": "corrupted", "again": "control"}
     rows = compared_scores()
@@ -424,6 +492,9 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "condition": condition_output,
     "steering": steering_output,
     "source": source_output,
+    "few-shot": few_shot_output,
+    "noise": lambda: noise_output(pairs()),
+    "worth": worth_output,
     "select": lambda: [found.to_row() for part in SelectStage(without=("*/w*",))(rows()[:6]) for found in part],
     "embed": lambda: [record.to_row() for record in broken()],
     "rectify": lambda: by_model("rectify"),
@@ -437,6 +508,8 @@ OUTPUTS: dict[str, Callable[[], Any]] = {
     "score": lambda: [record.to_row() for record in (*scored(), *scored_of_all_types())],
     "injections": injections_output,
     "versus": versus_output,
+    "pair": pair_output,
+    "collected": collected_output,
     "compare": compare_output,
 }
 
