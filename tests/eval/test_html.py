@@ -370,7 +370,7 @@ def test_the_wheel_has_every_template():
     templates = ROOT / "eval" / "report" / "templates"
     names = {path.name for path in templates.iterdir()}
     pages = {f"{name}.html.jinja" for name in ("collected", "index", "plots", "sections", "steering")}
-    assert {*SCRIPTS, *STYLES} | pages == names
+    assert {*SCRIPTS, *STYLES, "collected.css"} | pages == names
     assert {Path("eval/report/templates") / name for name in names} <= files
 
 
