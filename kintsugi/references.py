@@ -47,6 +47,10 @@ class Dataset:
             yield from part()
 
 
+DATA_SETS = ("rows", "labelled", "generations", "scores", "verdicts")
+"""The products that are rows to look at."""
+
+
 def find_dataset(reference: str, store: Path, runs: Path, rejected: bool = False) -> Dataset:
     """The rows that a reference means; with `rejected` those that were left out when they were made."""
     if Path(reference).is_file():
@@ -54,7 +58,7 @@ def find_dataset(reference: str, store: Path, runs: Path, rejected: bool = False
     artifact = find_artifact(reference, store, runs)
     if artifact is None:
         raise UserError("config", "there is no such data set.", reference, HOW)
-    if artifact.manifest.product not in ("rows", "generations", "scores", "verdicts") and not rejected:
+    if artifact.manifest.product not in DATA_SETS and not rejected:
         what = f"this is one of the {artifact.manifest.product}, not a data set."
         raise UserError("config", what, reference, HOW)
     return _rows_of(reference, artifact, rejected)
