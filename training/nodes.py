@@ -40,7 +40,11 @@ class _ModelKind(NodeKind):
 
     def make(self, works: Sequence[Work]) -> None:
         from training.launch import train
+        from training.stale import refuse_stale
 
+        # Models of both kinds are trained in one group.
+        for work in works:
+            refuse_stale(work)
         train(works)
 
 
@@ -58,13 +62,6 @@ class Preference(_ModelKind):
     name = "preference"
     version = 3
     Config = PreferenceConfig
-
-    def make(self, works: Sequence[Work]) -> None:
-        from training.stale import refuse_stale
-
-        for work in works:
-            refuse_stale(work)
-        super().make(works)
 
 
 class Import(NodeKind):

@@ -29,9 +29,12 @@ def sampled_from(provenance: str) -> str:
 
 
 def refuse_stale(work: Work) -> None:
-    """Raise a data error where pairs of a preference node were sampled from another model than its `init`."""
-    config: PreferenceConfig = work.config
-    if config.stale == "allow":
+    """Raise a data error where pairs of a preference node were sampled from another model than its `init`.
+
+    Nodes of other kinds, which may be trained in the same group, learn from no pairs.
+    """
+    config = work.config
+    if not isinstance(config, PreferenceConfig) or config.stale == "allow":
         return
     init = next((source.key for source in work.all_sources("init")), "")
     for path in shard_paths(work.source("data").data):
