@@ -81,7 +81,8 @@ def test_training_refuses_pairs_of_another_model_from_a_file_too(tmp_path):
     run.make("execution")
     run.make("judge")
     made = run.graph.nodes
-    refuse_stale(work_of(run.graph, made["judged"], run.store))
+    for name in ("base", "judged"):
+        refuse_stale(work_of(run.graph, made[name], run.store))
     work = work_of(run.graph, made["other"], run.store)
     refuse_stale(work)
     work.config = work.config.model_copy(update={"stale": "refuse"})
