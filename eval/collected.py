@@ -6,7 +6,6 @@ from its rows back to the node of kind `pair`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -26,12 +25,13 @@ from eval.collected_page import to_csv, to_html, to_markdown
 from eval.collecting import Opinion, answers_behind, opinion_of
 from eval.report.arms import values_of_rows
 from eval.report.evidence import Evidence, evidence_of, input_of, manifest_of
+from eval.report.files import write_all
 from eval.report.wins import wins
 from pipeline.contract import DATA, Source, Work
 from pipeline.failures import UserError
 from pipeline.records import GenerationRecord, PreferenceRecord, VerdictRecord
 from pipeline.shards import read_records
-from pipeline.store import Manifest, Store, write_text
+from pipeline.store import Manifest, Store
 
 if TYPE_CHECKING:
     from eval.pair_nodes import CollectedConfig
@@ -42,11 +42,7 @@ PAIR, PREFERENCE = "pair", "preference"
 def write_collected(work: Work) -> None:
     """Write results.json, results.csv, report.md and index.html, and commit."""
     figures = figures_of(work)
-    text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(work.directory / "results.json", text)
-    write_text(work.directory / "results.csv", to_csv(figures))
-    write_text(work.directory / "report.md", to_markdown(figures))
-    write_text(work.directory / "index.html", to_html(figures))
+    write_all(work.directory, figures, to_csv(figures), to_markdown(figures), to_html(figures))
     number = len(figures["policies"])
     work.commit(rows={"in": number, "out": number, "rejected": 0})
 

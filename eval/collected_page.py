@@ -5,19 +5,16 @@ Names come from users' files and are escaped everywhere; the page's content secu
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.collected_figures import Figures, Policy
 from eval.report.arms import COMPILES, PASSED
 from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
-from eval.report.html import assets, policy
-from eval.report.sheet import Line
+from eval.report.html import assets, environment, policy
+from eval.report.sheet import Line, as_csv
 from eval.scorers.judge import PREFIX
 
 STYLES = ("base.css", "tables.css", "media.css", "collected.css")
@@ -163,30 +160,23 @@ def to_markdown(figures: Figures) -> str:
 
 def to_html(figures: Figures) -> str:
     """The tables as a page in one file."""
-    environment = Environment(
-        loader=PackageLoader("eval.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = assets(STYLES)
-    return environment.get_template("collected.html.jinja").render(
-        title=figures["experiment"],
-        sections=sections(figures),
-        notes=figures["notes"],
-        style=Markup(style),
-        policy=policy(style),
+    return (
+        environment()
+        .get_template("collected.html.jinja")
+        .render(
+            title=figures["experiment"],
+            sections=sections(figures),
+            notes=figures["notes"],
+            style=Markup(style),
+            policy=policy(style),
+        )
     )
 
 
 def to_csv(figures: Figures) -> str:
     """Every figure on a line of its own, with the columns of a comparison's results.csv."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Line._fields)
-    writer.writerows(lines(figures))
-    return text.getvalue()
+    return as_csv(lines(figures))
 
 
 def lines(figures: Figures) -> Iterator[Line]:

@@ -11,10 +11,11 @@ from typing import Any
 from eval.nodes import CompareConfig
 from eval.report.arms import ArmInput, Kind, values_of_rows
 from eval.report.evidence import Evidence, evidence_of, manifest_of, merged_scores, rows_of, scores_of
+from eval.report.files import write_all
 from eval.report.forgetting import Kept
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
-from eval.report.results import Results, build_results, to_json
+from eval.report.results import Results, build_results
 from eval.report.rewards import rewards
 from eval.report.sheet import to_csv
 from pipeline.contract import UNKEYED, Source, Work, is_keyed
@@ -22,13 +23,10 @@ from pipeline.failures import UserError, nearest
 from pipeline.records import VerdictRecord
 from pipeline.sandbox.isolation import UNSAFE
 from pipeline.shards import read_records
-from pipeline.store import Manifest, content_key, write_text
+from pipeline.store import Manifest, content_key
 
 KINDS: dict[str, Kind] = {"preference": "mended", "model": "model"}
 """What an arm is that is neither floor nor ceiling, by the kind of node that made its model."""
-
-
-FILES = ("results.json", "results.csv", "report.md", "index.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,7 @@ def write_files(directory: Path, title: str, made: Comparison, config: CompareCo
         rewards=rewards(made.evidence),
     )
     page = to_html(results, made.evidence, prompts=config.prompts)
-    for name, text in zip(FILES, (to_json(results), to_csv(results), to_markdown(results), page), strict=True):
-        write_text(directory / name, text)
+    write_all(directory, results, to_csv(results), to_markdown(results), page)
     return results
 
 

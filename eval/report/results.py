@@ -9,7 +9,6 @@ samples, and intervals and tests resample prompts. What has nothing to be comput
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -171,11 +170,6 @@ def build_results(
         bootstrap=Bootstrap(seed=seed, resamples=resamples),
         notes=[*notes, *said, *(note for _, left_out in judged for note in left_out)],
     )
-
-
-def to_json(results: Results) -> str:
-    """The text of results.json: the same results always give the same text."""
-    return json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _prompts(values: Values) -> set[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from eval.report.cells import MISSING, interval, number, p_text, percent, plain, points, table
+from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
 from eval.report.evidence import behind, input_of, manifest_of, merged_scores, scores_of
+from eval.report.files import write_all
 from eval.report.html import assets, environment, policy
 from eval.report.sheet import Line, as_csv
 from eval.steering import Answers, Likelihoods, Options, results_of
@@ -19,7 +19,6 @@ from pipeline.attributes.records import LabelledRecord
 from pipeline.contract import Source, Work
 from pipeline.failures import UserError
 from pipeline.shards import read_records
-from pipeline.store import write_text
 
 FREE = "no tokens"
 ONE_RUN = (
@@ -40,10 +39,7 @@ def write_steering(work: Work) -> None:
     options = Options(config.neutral, config.seed, config.resamples)
     results = results_of(answers, owners, likelihoods, options, work.experiment)
     results["notes"] = [*verdicts(results["tests"]), ONE_RUN]
-    write_text(work.directory / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    write_text(work.directory / "results.csv", as_csv(lines(results)))
-    write_text(work.directory / "report.md", to_markdown(results))
-    write_text(work.directory / "index.html", to_html(results))
+    write_all(work.directory, results, as_csv(lines(results)), to_markdown(results), to_html(results))
     work.commit(rows={"in": len(answers), "out": len(answers), "rejected": 0})
 
 
@@ -250,9 +246,11 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     parts = [f"# {plain(results['experiment'])}: do control tokens steer?"]
     parts += ["\n".join(f"- {plain(note)}" for note in results["notes"])]
     for section in sections(results):
-        columns = [(name, "left" if place < section.words else "right") for place, name in enumerate(section.columns)]
+        columns: list[tuple[str, Align]] = [
+            (name, "left" if place < section.words else "right") for place, name in enumerate(section.columns)
+        ]
         cells = [[plain(cell) for cell in row] for row in section.rows]
-        parts += [f"## {section.title}", table(columns, cells), section.hint]  # type: ignore[arg-type]
+        parts += [f"## {section.title}", table(columns, cells), section.hint]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
-from eval.report.build import FILES, unsafe_scores
+from eval.report.build import unsafe_scores
+from eval.report.files import write_all
 from eval.worth.cells import study_of
 from eval.worth.nodes import WorthConfig
 from eval.worth.page import to_html
 from eval.worth.results import results_of
 from eval.worth.text import to_csv, to_markdown
 from pipeline.contract import Work
-from pipeline.store import write_text
 
 
 def write_worth(work: Work) -> None:
@@ -23,8 +21,6 @@ def write_worth(work: Work) -> None:
         study, experiment=work.experiment, metric=config.metric, seed=config.seed, resamples=config.resamples
     )
     results["notes"] += unsafe_scores(sources)
-    data = json.dumps(results, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    for name, text in zip(FILES, (data, to_csv(results), to_markdown(results), to_html(results)), strict=True):
-        write_text(work.directory / name, text)
+    write_all(work.directory, results, to_csv(results), to_markdown(results), to_html(results))
     count = len(study.cells) + len(study.models)
     work.commit(rows={"in": count, "out": count, "rejected": 0})

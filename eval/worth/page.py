@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from eval.report.cells import interval, percent
-from eval.report.html import assets, policy
+from eval.report.html import assets, environment, policy
 from eval.report.matrices import LEVELS
 from eval.worth.results import Figure, Results, levels_of
 from eval.worth.text import FIT, change_cells, fit_cells, maps, sentence
@@ -22,11 +19,13 @@ STEP = 0.1
 def to_html(results: Results) -> str:
     """The page."""
     style = assets(STYLES)
-    return _environment().get_template("worth.html.jinja").render(
+    return environment().get_template("worth.html.jinja").render(
         results=results,
         maps=heat_maps(results),
         sentences=[sentence(fit) for fit in results["fits"]],
         told=FIT,
+        change_cells=change_cells,
+        fit_cells=fit_cells,
         policy=policy(style),
         style=Markup(style),
     )  # fmt: skip
@@ -53,16 +52,3 @@ def _shaded(cell: Figure | None, base: float, most: float) -> dict[str, Any]:
     over = cell["accuracy"] - base
     level = round(LEVELS * abs(over) / most)
     return {"cell": cell, "style": f"h{level} wins" if over > 0 else f"h{level}"}
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("eval.worth"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"percent": percent, "interval": interval, "change_cells": change_cells, "fit_cells": fit_cells}
-    return made

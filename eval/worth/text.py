@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
-from io import StringIO
 
 from eval.report.cells import MISSING, Align, interval, p_text, percent, plain, points, table
-from eval.report.sheet import Line
+from eval.report.sheet import Line, as_csv
 from eval.worth.cells import CLEAN
 from eval.worth.results import Change, Figure, Fit, Results, at_an_end, levels_of
 
@@ -139,11 +137,7 @@ def change_cells(change: Change | None) -> list[str]:
 
 def to_csv(results: Results) -> str:
     """Every figure on a line of its own, as `compare` writes them."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Line._fields)
-    writer.writerows(_lines(results))
-    return text.getvalue()
+    return as_csv(_lines(results))
 
 
 def _lines(results: Results) -> Iterator[Line]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from eval.report.arms import ArmInput
-from eval.report.results import build_results, to_json
+from eval.report.files import to_json
+from eval.report.results import build_results
 from pipeline.failures import UserError
 from pipeline.records import ScoredRecord, ScoreRecord
 

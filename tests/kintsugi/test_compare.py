@@ -12,7 +12,7 @@ from report_run import MODELS, make_report
 from rich_report import make_rich_report
 
 from eval.nodes import CompareConfig
-from eval.report.build import FILES
+from eval.report.files import FILES
 
 
 def finish(folder: Path, run: str, table: str, **others: str) -> None:

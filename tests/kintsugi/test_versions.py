@@ -40,10 +40,11 @@ from eval.nodes import GenerateConfig, LikelihoodConfig
 from eval.pairing import Rule
 from eval.report.arms import ArmInput, Kind, values_of_rows
 from eval.report.evidence import Evidence
+from eval.report.files import to_json
 from eval.report.forgetting import Kept
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
-from eval.report.results import build_results, to_json
+from eval.report.results import build_results
 from eval.report.rewards import rewards
 from eval.report.sheet import to_csv
 from eval.report.steering_page import lines
