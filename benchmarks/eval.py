@@ -7,7 +7,8 @@
 
 Each side is a process of its own, with all cores or one GPU. No side's start counts: model and engine are there, a few
 prompts are answered first, and every round has all the prompts, from text to text; for the node to shards on disk, from
-one work's last shard to the next one's. Each figure is the median of the rounds.
+one work's last shard to the next one's. Node and bare engine take turns, so that a machine's slow minutes are shared.
+Each figure is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -190,10 +191,23 @@ SIDES = {"bare": bare, "node": node, "transformers": transformers, "sandbox": sa
 
 
 def measured(side: str, job: dict[str, Any]) -> dict[str, Any]:
-    """What a side found, in a process of its own, with tokens a second of its median round."""
+    """What a side found, in a process of its own."""
     batches = f", {job['batch']} a batch" if "batch" in job else ""
     tell(f"{side}: {job['rounds']} x {job['prompts']} prompts{batches}")
-    found = in_own_process(side, job)
+    return rated(side, in_own_process(side, job))
+
+
+def in_turns(sides: Sequence[str], job: dict[str, Any], turns: int) -> list[dict[str, Any]]:
+    """What each side found in all its turns together, which alternate."""
+    found = [[measured(side, job) for side in sides] for _ in range(turns)]
+    return [
+        rated(side, {**own[-1], "seconds": [second for turn in own for second in turn["seconds"]]})
+        for side, own in zip(sides, zip(*found, strict=True), strict=True)
+    ]
+
+
+def rated(side: str, found: dict[str, Any]) -> dict[str, Any]:
+    """With tokens a second of the median round."""
     found["tokens_per_second"] = round(found["tokens"] / median(found["seconds"]), 1)
     tell(f"{side}: {found['tokens_per_second']:,.0f} tokens/s")
     return found
@@ -245,7 +259,7 @@ def benchmark(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         "max_tokens": 16 if quick else 256,
         "gpus": options.gpus,
     }
-    through_ray, alone = measured("node", job), measured("bare", job)
+    through_ray, alone = in_turns(("node", "bare"), job, 1 if quick else options.turns)
     if through_ray["tokens"] != alone["tokens"]:
         tell(f"note: {through_ray['tokens']} tokens through Ray, {alone['tokens']} without")
     peers = {size: measured("transformers", peer(job, size)) for size in ((1, 16) if quick else BATCHES)}
@@ -260,7 +274,7 @@ def benchmark(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         "vllm_tokens_per_second": through_ray["tokens_per_second"],
         "hf_tokens_per_second": peers[best]["tokens_per_second"],
         "hf_best_batch": best,
-        "job": {name: value for name, value in job.items() if name != "model"},
+        "job": {name: value for name, value in job.items() if name != "model"} | {"turns": options.turns},
         "sides": {"node": through_ray, "bare": alone, **{f"hf_{size}": found for size, found in peers.items()}},
         "sandbox": programs,
     }
@@ -291,7 +305,8 @@ def _gpus() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--prompts", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2, help="of each turn")
+    parser.add_argument("--turns", type=int, default=3, help="of the node and of the bare engine")
     parser.add_argument("--quick", action="store_true", help="few prompts and random weights: shows that it runs")
     parser.add_argument("--gpus", type=int, choices=(0, 1), help="1 where there is one, by default")
     parser.add_argument("--model", type=Path, help="a model directory instead of the tiny model")

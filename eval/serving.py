@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
 BATCH = 2048
 """Requests of one engine call, and what a kill can cost. The last of a call leave the engine half empty: with 1,024 to
 a call, 2,048 prompts took an eighth longer (tiny model, two cores)."""
+
+DIVIDED = {
+    "num_attention_heads": "attention heads",
+    "intermediate_size": "units of each feed-forward layer",
+    "vocab_size": "vocabulary entries",
+}
+"""What tensor parallelism divides, by its name in config.json."""
+VOCABULARY_STEP = 64
+"""vLLM fills the vocabulary up to a multiple of it."""
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -108,14 +118,18 @@ def serve(works: Sequence[Work], service: Service) -> None:
 
 
 def _refuse_uneven(work: Work) -> None:
-    """Raise a config error where a model's attention heads cannot be dealt out evenly to the GPUs of an engine."""
+    """Raise a config error where a model cannot be dealt out evenly to the GPUs of an engine."""
     gpus, file = work.config.resources.gpus, locate(work.source("models").root).weights / "config.json"
     if gpus <= 1 or not file.exists():
         return
-    heads = json.loads(file.read_text(encoding="utf-8")).get("num_attention_heads")
-    if heads and heads % gpus:
-        what = f"the model's {heads} attention heads cannot be divided evenly among {gpus:g} GPUs."
-        fitting = [str(count) for count in range(1, min(heads, 16) + 1) if heads % count == 0]
+    shape = json.loads(file.read_text(encoding="utf-8"))
+    parts = {words: shape[name] for name, words in DIVIDED.items() if shape.get(name)}
+    if "vocabulary entries" in parts:
+        parts["vocabulary entries"] = -(-parts["vocabulary entries"] // VOCABULARY_STEP) * VOCABULARY_STEP
+    uneven = [f"{number} {words}" for words, number in parts.items() if number % gpus]
+    if uneven:
+        what = f"the model's {' and '.join(uneven)} cannot be divided evenly among {gpus:g} GPUs."
+        fitting = [str(count) for count in range(1, 17) if not any(number % count for number in parts.values())]
         raise UserError("config", what, f"node {work.name}, resources.gpus", f"Take one of {', '.join(fitting)}.")
 
 
@@ -230,8 +244,14 @@ def _served(batches: Sequence[Batch], service: Service) -> Iterator[Any]:
         num_gpus=resources.gpus or None,
         # Alone, an actor has its next batch at once. One of several takes none that another could begin.
         compute=ActorPoolStrategy(size=replicas, max_tasks_in_flight_per_actor=2 if replicas == 1 else 1),
+        ray_remote_args_fn=_in_order,
     )
     yield from dataset.iter_rows()
+
+
+def _in_order() -> dict[str, bool]:
+    """Ray's word for it: an actor does not begin its second batch first. Each model is loaded once."""
+    return {"allow_out_of_order_execution": False}
 
 
 class Server:
@@ -240,14 +260,17 @@ class Server:
     def __init__(self, batches: list[Batch], service: Service, sharing: int) -> None:
         self.batches = batches
         self.service = service
-        self.engine = engine_for(batches[0].model, batches[0].config, sharing)
+        # Ray Data makes an actor in one thread and calls it in another. OpenMP gives each a team of its own, and where
+        # both together have more threads than there are cores, idle ones sleep rather than wait: a quarter slower.
+        self.thread = ThreadPoolExecutor(1)
+        self.engine = self.thread.submit(engine_for, batches[0].model, batches[0].config, sharing).result()
         self.rows = lru_cache(maxsize=1)(self._sorted_rows)
         self.tokenizer = lru_cache(maxsize=1)(_tokenizer)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         numbers = [int(number) for number in batch["id"]]
         for number in numbers:
-            self._serve(self.batches[number])
+            self.thread.submit(self._serve, self.batches[number]).result()
         return {"id": numbers}
 
     def _serve(self, batch: Batch) -> None:

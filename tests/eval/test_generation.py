@@ -270,14 +270,29 @@ def test_batches_cover_the_rows_and_no_engine_call_is_much_larger_than_another(
     assert len({batch.output for batch in batches}) == len(batches)
 
 
-def test_heads_that_cannot_be_divided_among_gpus_are_told_before_anything_starts(tmp_path: Path) -> None:
-    made = work(tmp_path, config(resources={"gpus": 2}), 3)
-    write_json(tmp_path / "m" / "config.json", {"num_attention_heads": 9})
+@pytest.mark.parametrize(
+    ("shape", "gpus", "what", "fitting"),
+    [
+        ({"num_attention_heads": 9}, 2, "9 attention heads", "1, 3, 9"),
+        ({"num_attention_heads": 6, "vocab_size": 1200}, 3, "1216 vocabulary entries", "1, 2"),
+        (
+            {"num_attention_heads": 12, "intermediate_size": 512, "vocab_size": 1200},
+            3,
+            "512 units of each feed-forward layer and 1216 vocabulary entries",
+            "1, 2, 4",
+        ),
+    ],
+)
+def test_what_cannot_be_divided_among_gpus_is_told_before_anything_starts(
+    shape: dict[str, int], gpus: int, what: str, fitting: str, tmp_path: Path
+) -> None:
+    made = work(tmp_path, config(resources={"gpus": gpus}), 3)
+    write_json(tmp_path / "m" / "config.json", shape)
     with pytest.raises(UserError) as caught:
         Generate().make([made])
     assert (caught.value.what, caught.value.hint) == (
-        "the model's 9 attention heads cannot be divided evenly among 2 GPUs.",
-        "Take one of 1, 3, 9.",
+        f"the model's {what} cannot be divided evenly among {gpus} GPUs.",
+        f"Take one of {fitting}.",
     )
 
 
