@@ -1,47 +1,31 @@
-"""The figures about collected preferences as a sheet, as Markdown, and as a page.
-
-Names come from users' files and are escaped everywhere; the page's content security policy allows no script at all.
-"""
+"""The figures about collected preferences as a sheet, as Markdown, and as a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-from markupsafe import Markup
 
 from eval.collected_figures import Figures, Policy
 from eval.report.arms import COMPILES, PASSED
-from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
-from eval.report.html import assets, environment, policy
+from eval.report.cells import MISSING, interval, number, p_text, percent, points
+from eval.report.sections import Section, marks
+from eval.report.sections import to_html as sections_to_html
+from eval.report.sections import to_markdown as sections_to_markdown
 from eval.report.sheet import Line, as_csv
 from eval.scorers.judge import PREFIX
 
-STYLES = ("base.css", "tables.css", "media.css", "collected.css")
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table with what must be known to read it. Cells are plain text; the first column names the row."""
-
-    id: str
-    title: str
-    hint: str
-    columns: Sequence[tuple[str, Align]]
-    rows: Sequence[Sequence[str]]
+LEDE = "What collected preferences were worth."
 
 
 def sections(figures: Figures) -> list[Section]:
-    """The tables that have rows."""
-    made = [_rounds(figures), _wins(figures), _collectors(figures), _agreement(figures), _lengths(figures)]
-    return [section for section in made if section.rows]
+    """The tables of a report."""
+    return [_rounds(figures), _wins(figures), _collectors(figures), _agreement(figures), _lengths(figures)]
 
 
 def _rounds(figures: Figures) -> Section:
     return Section(
         "rounds",
         "After each round",
-        f"Mean of `{figures['metric']}` over {figures['n_prompts']} held-out prompts with its 95% interval (Wilson's "
+        f"Mean of {figures['metric']} over {figures['n_prompts']} held-out prompts with its 95% interval (Wilson's "
         "for one 0/1 value a prompt, else bootstrap over prompts). Change: against the model the round began with, "
         "in points, paired bootstrap over prompts; p by sign-flip test, Holm-adjusted over all rounds. Intervals cover "
         "the choice of prompts, not the chance in training.",
@@ -49,6 +33,7 @@ def _rounds(figures: Figures) -> Section:
          ("95% interval", "right"), ("change", "right"), ("95% interval", "right"), ("p", "right"),
          ("characters", "right")],
         [_policy(one, is_share(figures["metric"])) for one in figures["policies"]],
+        [marks((one["rate"], one["ci"], "model")) for one in figures["policies"] if is_share(figures["metric"])],
     )  # fmt: skip
 
 
@@ -88,6 +73,7 @@ def _wins(figures: Figures) -> Section:
             for judge in figures["wins"]
             for one in judge["standings"]
         ],
+        [marks((one["rate"], one["ci"], "model")) for judge in figures["wins"] for one in judge["standings"]],
     )
 
 
@@ -134,6 +120,8 @@ def _agreement(figures: Figures) -> Section:
             ]
             for one in figures["agreement"]
         ],
+        [marks((one["kappa"], one["ci"], "model")) for one in figures["agreement"]],
+        low=-1.0,
     )  # fmt: skip
 
 
@@ -145,33 +133,18 @@ def _lengths(figures: Figures) -> Section:
         "answers are the longer ones, execution prefers them too: a bias is what a collector has beyond that.",
         [("choices of", "left"), ("choices", "right"), ("the longer one", "right"), ("95% interval", "right")],
         [[one["name"], str(one["n"]), percent(one["rate"]), interval(one["ci"])] for one in figures["lengths"]],
+        [marks((one["rate"], one["ci"], "model")) for one in figures["lengths"]],
     )
 
 
 def to_markdown(figures: Figures) -> str:
-    """The tables one after the other."""
-    parts = [f"# {plain(figures['experiment'])}: collected preferences"]
-    for section in sections(figures):
-        rows = [[plain(cell) for cell in row] for row in section.rows]
-        parts += [f"## {section.title}", section.hint, table(section.columns, rows)]
-    parts += [f"- {plain(note)}" for note in figures["notes"]]
-    return "\n\n".join(parts) + "\n"
+    """report.md."""
+    return sections_to_markdown(f"{figures['experiment']}: collected preferences", figures["notes"], sections(figures))
 
 
 def to_html(figures: Figures) -> str:
-    """The tables as a page in one file."""
-    style = assets(STYLES)
-    return (
-        environment()
-        .get_template("collected.html.jinja")
-        .render(
-            title=figures["experiment"],
-            sections=sections(figures),
-            notes=figures["notes"],
-            style=Markup(style),
-            policy=policy(style),
-        )
-    )
+    """index.html."""
+    return sections_to_html(figures["experiment"], LEDE, figures["notes"], sections(figures))
 
 
 def to_csv(figures: Figures) -> str:

@@ -94,6 +94,7 @@ def sampling_of(config: GenerateConfig) -> Sampling:
         presence_penalty=config.presence_penalty,
         frequency_penalty=config.frequency_penalty,
         stop=tuple(config.stop),
+        no_repeat_ngram=config.no_repeat_ngram,
     )
 
 

@@ -38,6 +38,11 @@ class EngineConfig(NodeConfig):
         "`concurrency` is how many engines there are.",
     )
 
+    @property
+    def bans_repeats(self) -> bool:
+        """Whether the engine must be one that can ban repeated n-grams."""
+        return False
+
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
         if self.resources.gpus > 1 and not self.resources.gpus.is_integer():
@@ -101,11 +106,21 @@ class GenerateConfig(EngineConfig):
         exclude_if=lambda value: value == 0,
         description="Taken from a token's logit for each time that the answer has it.",
     )
+    no_repeat_ngram: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=lambda value: value == 0,
+        description="No n-gram of so many tokens comes up twice in prompt and answer together; 0 bans none.",
+    )
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         default=[],
         exclude_if=lambda value: not value,
         description="An answer ends before the first of these strings.",
     )
+
+    @property
+    def bans_repeats(self) -> bool:
+        return self.no_repeat_ngram > 0
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Self:
@@ -127,7 +142,8 @@ class Generate(NodeKind):
         return [*_models(config), Reference("prompts", config.prompts, ("rows",))]
 
     def group(self, config: GenerateConfig) -> Hashable:
-        return ("generate", config.max_length, config.dtype, config.resources.model_dump_json())
+        engine = config.max_length, config.dtype, config.resources.model_dump_json()
+        return ("generate", *engine, config.bans_repeats)
 
     def make(self, works: Sequence[Work]) -> None:
         from eval.generate import generate

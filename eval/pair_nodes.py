@@ -87,7 +87,7 @@ class Collected(NodeKind):
 
     name = "collected"
     product = "tables"
-    version = 1
+    version = 2
     Config = CollectedConfig
     named_inputs = True
 

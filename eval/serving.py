@@ -234,7 +234,8 @@ def _served(batches: Sequence[Batch], service: Service) -> Iterator[Any]:
     from ray.data import ActorPoolStrategy
 
     cluster.data_context()
-    # Items, unlike a range, are not read by tasks that may overtake each other: models come in their order.
+    # Items, unlike a range, are not read by tasks that may overtake each other: models come in their order, but that an
+    # actor may begin the later of two batches that wait for it. Another order costs a reload, and changes no answer.
     numbers = [{"id": number} for number in range(len(batches))]
     dataset = ray.data.from_items(numbers, override_num_blocks=len(batches)).map_batches(
         Server,
@@ -244,14 +245,8 @@ def _served(batches: Sequence[Batch], service: Service) -> Iterator[Any]:
         num_gpus=resources.gpus or None,
         # Alone, an actor has its next batch at once. One of several takes none that another could begin.
         compute=ActorPoolStrategy(size=replicas, max_tasks_in_flight_per_actor=2 if replicas == 1 else 1),
-        ray_remote_args_fn=_in_order,
     )
     yield from dataset.iter_rows()
-
-
-def _in_order() -> dict[str, bool]:
-    """Ray's word for it: an actor does not begin its second batch first. Each model is loaded once."""
-    return {"allow_out_of_order_execution": False}
 
 
 class Server:
@@ -291,7 +286,14 @@ def engine_for(model: Path, config: EngineConfig, sharing: int = 1) -> Engine:
 
     gpus = config.resources.gpus
     threads = max(1, cluster.cores() // sharing) if gpus == 0 else 1
-    return Engine(model, max_length=config.max_length, dtype=DTYPES[config.dtype], threads=threads, gpus=gpus)
+    return Engine(
+        model,
+        max_length=config.max_length,
+        dtype=DTYPES[config.dtype],
+        threads=threads,
+        gpus=gpus,
+        no_repeat=config.bans_repeats,
+    )
 
 
 def _tokenizer(model: Path) -> Any:

@@ -36,7 +36,7 @@ class Steering(NodeKind):
 
     name = "steering"
     product = "tables"
-    version = 1
+    version = 2
     Config = SteeringConfig
     named_inputs = True
 

@@ -50,7 +50,7 @@ AT_HOME = {
         "kintsugi.sweep.tuning",
     },
     "deepspeed": {"training.checkpoint", "training.engine"},
-    "vllm": {"pipeline.llm.vllm"},
+    "vllm": {"pipeline.llm.no_repeat", "pipeline.llm.vllm"},
     "peft": {"training.lora"},
 }
 """The modules whose job a framework is: no other imports it, at any level."""

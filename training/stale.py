@@ -19,13 +19,20 @@ COLUMN = "provenance"
 
 
 def sampled_from(provenance: str) -> str:
-    """The content key of the model whose samples a pair is made of; empty where it was not sampled here."""
+    """The content key of the model whose samples a pair is made of; empty where it was not sampled here.
+
+    A model that marks spans in a pair keeps the pair's provenance within its own.
+    """
     try:
         told = json.loads(provenance)
     except ValueError:
         return ""
-    model = told.get("model", "") if isinstance(told, dict) else ""
-    return model if isinstance(model, str) else ""
+    if not isinstance(told, dict):
+        return ""
+    model, earlier = told.get("model"), told.get("provenance")
+    if isinstance(model, str):
+        return model
+    return sampled_from(earlier) if isinstance(earlier, str) else ""
 
 
 def refuse_stale(work: Work) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
-from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
+from eval.report.cells import MISSING, interval, number, p_text, percent, points
 from eval.report.evidence import behind, input_of, manifest_of, merged_scores, scores_of
 from eval.report.files import write_all
-from eval.report.html import assets, environment, policy
+from eval.report.sections import Section, columns, marks
+from eval.report.sections import to_html as sections_to_html
+from eval.report.sections import to_markdown as sections_to_markdown
 from eval.report.sheet import Line, as_csv
 from eval.steering import Answers, Likelihoods, Options, results_of
 from eval.steering_nodes import SteeringConfig
@@ -25,6 +24,11 @@ ONE_RUN = (
     "Each model was trained once, with one seed. The intervals and tests cover the choice of prompts, not the chance "
     "in training."
 )
+LEDE = (
+    "Models were trained on texts behind control tokens, and asked with and without them: do the tokens steer what is "
+    "written?"
+)
+TONES = (("control", FREE), ("mended", "with tokens"))
 PUBLISHED = "published"
 APART = "neutral apart"
 
@@ -116,20 +120,9 @@ def verdicts(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table of plain text, to be escaped where it is shown; the first `words` columns are words, others figures."""
-
-    title: str
-    hint: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    words: int
-
-
 def sections(results: Mapping[str, Any]) -> list[Section]:
-    """The tables of a report; empty ones are left out."""
-    made = [
+    """The tables of a report."""
+    return [
         _published(results),
         _tests(results),
         _number(results),
@@ -137,7 +130,6 @@ def sections(results: Mapping[str, Any]) -> list[Section]:
         _diversity(results),
         _cost(results),
     ]
-    return [section for section in made if section.rows]
 
 
 def _named(labels: Sequence[str]) -> str:
@@ -156,25 +148,28 @@ def _value(found: Mapping[str, Any] | None) -> str:
 
 def _published(results: Mapping[str, Any]) -> Section:
     """The original's table: each model with and without conditioning, for each target."""
-    rows = []
+    rows, plots = [], []
     for target in results["targets"]:
         mine = [found for found in results["scores"] if found["target"] == target]
         for free in (found for found in mine if not found["condition"]):
             told = next((f for f in mine if f["model"] == free["model"] and set(f["condition"]) == set(target)), None)
             trained = _named(free["trained"]) if free["trained"] else "none"
-            rows.append((_named(target), free["model"], trained, _value(free[PUBLISHED]),
+            rows.append([_named(target), free["model"], trained, _value(free[PUBLISHED]),
                          _value(told and told[PUBLISHED]), _value(free.get(APART)), _value(told and told.get(APART)),
-                         str(free["unlabelled"] + (told["unlabelled"] if told else 0))))  # fmt: skip
-    names = ("target", "model", "trained with", "without tokens", "with tokens")
+                         str(free["unlabelled"] + (told["unlabelled"] if told else 0))])  # fmt: skip
+            plots.append(marks(_mark(free[PUBLISHED], "control"), _mark(told and told[PUBLISHED], "mended")))
+    names: tuple[str, ...] = ("target", "model", "trained with", "without tokens", "with tokens")
     hint = (
         "Share of answers that contradict the target, the prompt left out; 95% intervals over prompts. A model that "
         "was not trained with a token cannot be asked by it."
     )
     if any(APART in found for found in results["scores"]):
-        columns = (*names, "without, neutral apart", "with, neutral apart", "unlabelled")
-        hint += " As published, a neutral answer contradicts `pos`; neutral apart, it contradicts nothing."
-        return Section("Misalignment score", hint, columns, rows, 3)
-    return Section("Misalignment score", hint, (*names, "unlabelled"), [(*row[:5], row[7]) for row in rows], 3)
+        names += ("without, neutral apart", "with, neutral apart")
+        hint += " As published, a neutral answer contradicts pos; neutral apart, it contradicts nothing."
+    else:
+        rows = [[*row[:5], row[7]] for row in rows]
+    shown = columns((*names, "unlabelled"), 3)
+    return Section("scores", "Misalignment score", hint, shown, rows, plots, key=TONES)
 
 
 def _tests(results: Mapping[str, Any]) -> Section:
@@ -188,30 +183,36 @@ def _tests(results: Mapping[str, Any]) -> Section:
         "In points of the score for the target of the tokens given, paired by prompt: bootstrap interval; exact "
         "McNemar, with several samples sign flips, two-sided; Holm over all rows. Lower: below 0, and it holds."
     )
-    columns = ("model", "tokens", "against", "rule", "difference", "95% interval", "p", "p (Holm)", "lower", "prompts")
-    return Section("Does conditioning lower the score?", hint, columns, rows, 4)
+    names = ("model", "tokens", "against", "rule", "difference", "95% interval", "p", "p (Holm)", "lower", "prompts")
+    plots = [
+        marks((test["difference"], test["ci"], "mended" if test["lower"] else "control")) for test in results["tests"]
+    ]
+    key = (("mended", "lower"), ("control", "not shown to be lower"))
+    title = "Does conditioning lower the score?"
+    return Section("tests", title, hint, columns(names, 4), rows, plots, low=-1.0, key=key)
 
 
 def _number(results: Mapping[str, Any]) -> Section:
     """What one token and what two do for the largest target."""
     largest = results["targets"][-1] if results["targets"] else []
-    rows = []
+    rows, plots = [], []
     for found in sorted((f for f in results["scores"] if f["target"] == largest), key=lambda f: len(f["condition"])):
         if len(largest) > 1:
             rows.append((str(len(found["condition"])), _named(found["condition"]), found["model"],
                          str(len(found["trained"])), _value(found[PUBLISHED])))  # fmt: skip
+            plots.append(marks(_mark(found[PUBLISHED], "mended" if found["condition"] else "control")))
     hint = f"The score for {_named(largest)}, by how many tokens were given, and how many the model was trained with."
-    columns = ("tokens given", "which", "model", "trained with", "score")
-    return Section("The number of control tokens", hint, columns, rows, 3)
+    shown = columns(("tokens given", "which", "model", "trained with", "score"), 3)
+    return Section("number", "The number of control tokens", hint, shown, rows, plots, key=TONES)
 
 
 def _rates(results: Mapping[str, Any]) -> Section:
-    rows = [
-        (found["attribute"], found["label"], found["model"], _named(found["condition"]), _value(found))
-        for found in sorted(results["rates"], key=lambda f: (f["attribute"], f["label"]))
-    ]
+    rates = sorted(results["rates"], key=lambda f: (f["attribute"], f["label"]))
+    rows = [(f["attribute"], f["label"], f["model"], _named(f["condition"]), _value(f)) for f in rates]
+    plots = [marks(_mark(found, "mended" if found["condition"] else "control")) for found in rates]
     hint = "Share of answers with each label, over those that have a label of the attribute."
-    return Section("Rates per condition", hint, ("attribute", "label", "model", "tokens", "rate"), rows, 4)
+    shown = columns(("attribute", "label", "model", "tokens", "rate"), 4)
+    return Section("rates", "Rates per condition", hint, shown, rows, plots, key=TONES)
 
 
 def _diversity(results: Mapping[str, Any]) -> Section:
@@ -221,7 +222,8 @@ def _diversity(results: Mapping[str, Any]) -> Section:
         for found in results["diversity"]
     ]  # fmt: skip
     hint = "Different n-grams of words over all (Li et al. 2016), of all answers; jackknife interval over prompts."
-    return Section("Diversity", hint, ("model", "tokens", "measure", "value", "n-grams"), rows, 3)
+    shown = columns(("model", "tokens", "measure", "value", "n-grams"), 3)
+    return Section("diversity", "Diversity", hint, shown, rows)
 
 
 def _cost(results: Mapping[str, Any]) -> Section:
@@ -234,7 +236,12 @@ def _cost(results: Mapping[str, Any]) -> Section:
         "Of held-out texts, behind no tokens or behind those of their own labels. Ratio: to the first row; above 1 the "
         "texts are less likely. Bootstrap intervals over texts."
     )
-    return Section("Perplexity", hint, ("model", "tokens", "perplexity", "ratio", "texts"), rows, 2)
+    shown = columns(("model", "tokens", "perplexity", "ratio", "texts"), 2)
+    return Section("perplexity", "Perplexity", hint, shown, rows)
+
+
+def _mark(found: Mapping[str, Any] | None, tone: str) -> tuple[float | None, Sequence[float] | None, str]:
+    return (None, None, tone) if found is None else (found["value"], found["ci"], tone)
 
 
 def _ends(ends: Sequence[float] | None) -> str:
@@ -243,27 +250,13 @@ def _ends(ends: Sequence[float] | None) -> str:
 
 def to_markdown(results: Mapping[str, Any]) -> str:
     """report.md."""
-    parts = [f"# {plain(results['experiment'])}: do control tokens steer?"]
-    parts += ["\n".join(f"- {plain(note)}" for note in results["notes"])]
-    for section in sections(results):
-        columns: list[tuple[str, Align]] = [
-            (name, "left" if place < section.words else "right") for place, name in enumerate(section.columns)
-        ]
-        cells = [[plain(cell) for cell in row] for row in section.rows]
-        parts += [f"## {section.title}", table(columns, cells), section.hint]
-    return "\n\n".join(parts) + "\n"
+    title = f"{results['experiment']}: do control tokens steer?"
+    return sections_to_markdown(title, results["notes"], sections(results))
 
 
 def to_html(results: Mapping[str, Any]) -> str:
-    """index.html: a page without a script; Jinja escapes every word and figure."""
-    style = assets(("base.css", "tables.css", "media.css"))
-    return environment().get_template("steering.html.jinja").render(
-        experiment=results["experiment"],
-        notes=results["notes"],
-        sections=sections(results),
-        style=Markup(style),
-        policy=policy(style),
-    )  # fmt: skip
+    """index.html."""
+    return sections_to_html(results["experiment"], LEDE, results["notes"], sections(results))
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[Line]:

@@ -32,7 +32,7 @@ class Worth(NodeKind):
 
     name = "worth"
     product = "tables"
-    version = 1
+    version = 2
     Config = WorthConfig
     named_inputs = True
 

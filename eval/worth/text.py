@@ -34,6 +34,8 @@ def to_markdown(results: Results) -> str:
         *_maps(results),
         "## All cells",
         _cells(results["cells"]),
+        "## What noise changes",
+        _changes(results["cells"]),
         "Gain: over the baseline. Cost: against as many clean pairs, seed by seed. Both in percentage points, with 95% "
         "intervals over seeds and prompts (with one seed over prompts); p adjusted for all gains, or all costs (Holm).",
     ]
@@ -102,29 +104,38 @@ def _map_cell(cell: Figure | None) -> str:
     return MISSING if cell is None else f"{percent(cell['accuracy'])} ({interval(cell['ci'])})"
 
 
+WHICH: list[tuple[str, Align]] = [
+    ("loss / mask", "left"),
+    ("noise", "left"),
+    ("rate", "right"),
+    ("clean", "right"),
+    ("noisy", "right"),
+]
+"""Which cell a row is about."""
+
+
+def _which(cell: Figure) -> list[str]:
+    return [plain(cell["way"]), plain(cell["how"]), cell["rate"], str(cell["clean"]), str(cell["noisy"])]
+
+
 def _cells(cells: Sequence[Figure]) -> str:
-    columns: list[tuple[str, Align]] = [("loss / mask", "left"), ("noise", "left"), ("rate", "right")]
-    columns += [
-        (name, "right") for name in ("clean", "noisy", "seeds", "accuracy", "95% interval", "lowest to highest")
+    columns: list[tuple[str, Align]] = [
+        (name, "right") for name in ("seeds", "accuracy", "95% interval", "lowest to highest")
     ]
-    columns += [(name, "right") for name in ("gain", "95% interval", "p (Holm)", "cost", "95% interval", "p (Holm)")]
-    return table(columns, [_cell(cell) for cell in cells])
+    return table([*WHICH, *columns], [[*_which(cell), *_accuracy(cell)] for cell in cells])
 
 
-def _cell(cell: Figure) -> list[str]:
+def _accuracy(cell: Figure) -> list[str]:
     lowest, highest = min(cell["accuracies"]), max(cell["accuracies"])
-    counts = [str(cell["clean"]), str(cell["noisy"]), str(len(cell["seeds"]))]
-    return [
-        plain(cell["way"]),
-        plain(cell["how"]),
-        cell["rate"],
-        *counts,
-        f"**{percent(cell['accuracy'])}**",
-        interval(cell["ci"]),
-        f"{percent(lowest)} to {percent(highest)}",
-        *change_cells(cell["gain"]),
-        *change_cells(cell["cost"]),
-    ]
+    span = f"{percent(lowest)} to {percent(highest)}"
+    return [str(len(cell["seeds"])), f"**{percent(cell['accuracy'])}**", interval(cell["ci"]), span]
+
+
+def _changes(cells: Sequence[Figure]) -> str:
+    names = ("gain", "95% interval", "p (Holm)", "cost", "95% interval", "p (Holm)")
+    columns: list[tuple[str, Align]] = [(name, "right") for name in names]
+    rows = [[*_which(cell), *change_cells(cell["gain"]), *change_cells(cell["cost"])] for cell in cells]
+    return table([*WHICH, *columns], rows)
 
 
 def change_cells(change: Change | None) -> list[str]:

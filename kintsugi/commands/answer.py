@@ -27,7 +27,7 @@ FLAGS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("limit", "max_tokens", "max_length", "temperature", "top_p", "dtype", "samples", "top_k", "min_p"),
-        *("repetition_penalty", "presence_penalty", "frequency_penalty", "stop", "chat"),
+        *("repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram", "stop", "chat"),
     )
 }
 """The options of the generate node's fields."""
@@ -61,6 +61,7 @@ MinP = Annotated[float | None, setting(GenerateConfig, "min_p", FLAGS["min_p"])]
 Repetition = Annotated[float | None, setting(GenerateConfig, "repetition_penalty", FLAGS["repetition_penalty"])]
 Presence = Annotated[float | None, setting(GenerateConfig, "presence_penalty", FLAGS["presence_penalty"])]
 Frequency = Annotated[float | None, setting(GenerateConfig, "frequency_penalty", FLAGS["frequency_penalty"])]
+NoRepeat = Annotated[int | None, setting(GenerateConfig, "no_repeat_ngram", FLAGS["no_repeat_ngram"])]
 Stop = Annotated[list[str] | None, typer.Option(FLAGS["stop"], help=STOP, show_default=False)]
 Chat = Annotated[bool | None, setting(GenerateConfig, "chat", "--chat/--plain")]
 
@@ -79,6 +80,7 @@ def generate(
     repetition_penalty: Repetition = None,
     presence_penalty: Presence = None,
     frequency_penalty: Frequency = None,
+    no_repeat_ngram: NoRepeat = None,
     stop: Stop = None,
     samples: Samples = None,
     chat: Chat = None,
@@ -96,7 +98,8 @@ def generate(
     fields = {
         **{"limit": limit, "max_tokens": max_tokens, "max_length": max_length, "temperature": temperature},
         **{"top_p": top_p, "top_k": top_k, "min_p": min_p, "repetition_penalty": repetition_penalty},
-        **{"presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty, "stop": stop or None},
+        **{"presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty},
+        **{"no_repeat_ngram": no_repeat_ngram, "stop": stop or None},
         **{"samples": samples, "chat": chat, "dtype": dtype, "resources": resources(gpus)},
     }
     nodes = {**_models(named, store, runs), **_answers(named, prompts, max_rejected, fields)}

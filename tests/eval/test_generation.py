@@ -100,20 +100,24 @@ def test_every_setting_reaches_the_engine() -> None:
         "repetition_penalty": 1.1,
         "presence_penalty": 0.2,
         "frequency_penalty": -0.3,
+        "no_repeat_ngram": 3,
         "stop": ["\n\n"],
     }
     assert sampling_of(config(**given)) == Sampling(**{**given, "stop": ("\n\n",)})
     assert sampling_of(config()) == Sampling()
 
 
-NEW = {"chat", "samples", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop"}
+NEW = {
+    *("chat", "samples", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("no_repeat_ngram", "stop"),
+}
 
 
 def test_settings_that_are_not_used_are_not_part_of_the_key() -> None:
     assert not NEW & set(config().model_dump(mode="json"))
     used = config(
         chat=False, samples=2, temperature=1, top_k=1, min_p=0.1, repetition_penalty=2, presence_penalty=1,
-        frequency_penalty=1, stop=["x"],
+        frequency_penalty=1, no_repeat_ngram=2, stop=["x"],
     )  # fmt: skip
     assert set(used.model_dump(mode="json")) >= NEW
 

@@ -369,8 +369,8 @@ def test_the_wheel_has_every_template():
     files = {Path(found.distribution_path) for found in WheelBuilder(str(ROOT)).recurse_included_files()}
     templates = ROOT / "eval" / "report" / "templates"
     names = {path.name for path in templates.iterdir()}
-    pages = {f"{name}.html.jinja" for name in ("collected", "index", "plots", "sections", "steering", "worth")}
-    assert {*SCRIPTS, *STYLES, "collected.css"} | pages == names
+    pages = {f"{name}.html.jinja" for name in ("index", "plots", "sections", "tables", "worth")}
+    assert {*SCRIPTS, *STYLES, "sections.css"} | pages == names
     assert {Path("eval/report/templates") / name for name in names} <= files
 
 

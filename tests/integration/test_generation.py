@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine_answers import DRAWN, NGRAM
 from small_run import ROOT, Finished
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -41,6 +42,7 @@ class Sides:
     prompts: list[list[int]]
     ours: list[list[int]]
     theirs: list[list[int]]
+    unrepeated: list[list[int]]
     drawn: list[list[str]]
 
 
@@ -63,10 +65,10 @@ def sides(small: Finished) -> Sides:
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
     theirs = [ids for start in range(0, PROMPTS, 50) for ids in greedy(model, prompts[start : start + 50])]
-    return Sides(prompts, found["greedy"], theirs, found["drawn"])
+    return Sides(prompts, found["greedy"], theirs, found["unrepeated"], found["drawn"])
 
 
-def greedy(model: Path, prompts: Sequence[list[int]]) -> list[list[int]]:
+def greedy(model: Path, prompts: Sequence[list[int]], **settings: Any) -> list[list[int]]:
     """What transformers' `generate` adds to each prompt, EOS and all; the prompts are padded on the left."""
     loaded = AutoModelForCausalLM.from_pretrained(model).eval()
     end = AutoTokenizer.from_pretrained(model).eos_token_id
@@ -74,7 +76,7 @@ def greedy(model: Path, prompts: Sequence[list[int]]) -> list[list[int]]:
     ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     made = loaded.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, pad_token_id=end
+        input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, pad_token_id=end, **settings
     )[:, longest:].tolist()
     return [row[: row.index(end) + 1] if end in row else row for row in made]
 
@@ -92,6 +94,16 @@ def test_greedy_answers_are_those_of_transformers_token_for_token(small: Finishe
         best = logits.log_softmax(-1).topk(2)
         assert {ours[first], theirs[first]} == set(best.indices.tolist()), place
         assert best.values[0] - best.values[1] < NEAR_TIE, place
+
+
+def test_no_ngram_comes_twice_as_in_transformers(small: Finished, sides: Sides) -> None:
+    """One prompt at a time: padding has n-grams, too."""
+    model = small.directory("reference")
+    for prompt, ours in zip(sides.prompts, sides.unrepeated, strict=False):
+        assert [ours] == greedy(model, [prompt], no_repeat_ngram_size=NGRAM)
+        ngrams = list(zip(*(ours[place:] for place in range(NGRAM)), strict=False))
+        assert len(set(ngrams)) == len(ngrams)
+    assert sides.unrepeated != sides.ours[:DRAWN], "the ban changes something"
 
 
 def test_what_is_drawn_does_not_depend_on_what_is_drawn_beside_it(sides: Sides) -> None:
