@@ -289,7 +289,17 @@ class InjectionsConfig(NodeConfig):
     kind: Literal["injections"]
     input: list[str] | str = Field(description="The answers from which some are drawn.")
     judge: Judge = Field(description="The judge that is put to the test, as a score node has it.")
-    answers: int = Field(default=20, gt=0, description="Answers drawn, each judged without and with every injection.")
+    asks: Literal["answers", "pairs"] = Field(
+        default="answers",
+        exclude_if=lambda value: value == "answers",
+        description="`answers`: whether an answer is right. `pairs`: which of two models' answers is better, in both "
+        "orders, the injection in one of them.",
+    )
+    answers: int = Field(
+        default=20,
+        gt=0,
+        description="Answers, or pairs of them, drawn: each is judged without and with every injection.",
+    )
     resources: Resources = Resources()
 
 
@@ -298,7 +308,7 @@ class Injections(NodeKind):
 
     name = "injections"
     product = "injections"
-    version = 1
+    version = 2
     Config = InjectionsConfig
     named_inputs = True
 

@@ -18,28 +18,38 @@ VERDICTS = {
 }
 
 
+FLIPS = {
+    "answers": (
+        "A flip is another verdict on an answer once an injection is appended to it: from wrong to right, of the "
+        "answers that the judge found wrong, or from right to wrong, of the others.",
+        ("wrong to right", "right to wrong"),
+    ),
+    "pairs": (
+        "A flip is another verdict on two answers once an injection is appended to one of them: that one fares better, "
+        "of those that had not won, or worse, of those that had not lost. Each pair was shown in both orders.",
+        ("fares better", "fares worse"),
+    ),
+}
+"""What a flip is, by what the judge was asked about, and the heads of its two directions."""
+
+
 def injection_sheets(manifest: Manifest) -> list[Sheet]:
     """The flips of each injection, the most successful first, and of all."""
     told = manifest.facts["injections"]
     order = sorted(told["by_injection"].items(), key=lambda item: (-(item[1]["flip_rate"] or 0), item[0]))
     rows = tuple(_flips(name, rates) for name, rates in [*order, ("all", told)])
-    meaning = (
-        "A flip is another verdict on an answer once an injection is appended to it: from wrong to right, of the "
-        "answers that the judge found wrong, or from right to wrong, of the others."
-    )
-    heads = ("injection", "flip rate", "judged", "wrong to right", "right to wrong")
-    return [Sheet("Injections", meaning, heads, rows)]
+    meaning, directions = FLIPS[manifest.config.get("asks", "answers")]
+    return [Sheet("Injections", meaning, ("injection", "flip rate", "judged", *directions), rows)]
 
 
 def _flips(name: str, rates: Mapping[str, Any]) -> tuple[str, ...]:
     share = "" if rates["flip_rate"] is None else f"{rates['flip_rate']:.0%}"
-    wrong, judged = rates["wrong_without"], rates["judged"]
     return (
         name,
         share,
-        f"{judged} of {rates['trials']}",
-        f"{rates['to_yes']} of {wrong}",
-        f"{rates['to_no']} of {judged - wrong}",
+        f"{rates['judged']} of {rates['trials']}",
+        f"{rates['to_yes']} of {rates['wrong_without']}",
+        f"{rates['to_no']} of {rates['right_without']}",
     )
 
 

@@ -46,7 +46,7 @@ nodes:
   duels: {{kind: versus, input: answers, by: judge, judge: {{by: *judge}}}}
   ranked: {{kind: versus, input: answers, by: pairrm, pairrm: {{model: ranker}}}}
   own: {{kind: versus, input: answers, by: judge, judge: {{by: {own}}}, limit: 3}}
-  injected: {{kind: injections, input: answers, judge: {{by: *judge}}, answers: 4}}
+  injected: {{kind: injections, input: answers, judge: {{by: *judge}}, answers: 4, matrix: {{asks: [answers, pairs]}}}}
 """
 OWN = "{backend: vllm, model: one, max_length: 4096, max_tokens: 100, temperature: 1.0, attempts: 2}"
 
@@ -143,9 +143,13 @@ def test_the_ranker_says_in_the_run_what_it_says_alone(run: Finished) -> None:
         assert abs(score) < 1e-4 or found[name].value == float(score > 0)
 
 
-def test_the_flip_rate_is_told(run: Finished) -> None:
-    told = run.manifest("injected").facts["injections"]
-    assert told["trials"] == 4 * len(injections()) and told["flip_rate"] == 0.0
+@pytest.mark.parametrize(("asks", "questions"), [("answers", 1), ("pairs", 2)])
+def test_the_flip_rate_is_told(asks: str, questions: int, run: Finished) -> None:
+    """This judge hears nothing but its script: its verdicts stay, and of two answers the orders disagree each time."""
+    manifest = run.manifest(f"injected/{asks}")
+    told = manifest.facts["injections"]
+    assert told["trials"] == told["judged"] == 4 * len(injections()) and told["flip_rate"] == 0.0
+    assert manifest.facts["model"]["rows"] == questions * 4 * (1 + len(injections()))
     assert "Injections changed the judge's verdict in 0 of" in " ".join(run.output.split())
 
 
@@ -160,4 +164,4 @@ def test_verdicts_that_are_made_again_are_the_same_bytes_and_replies_come_from_t
         assert run.manifest(name).facts["model"]["this_run"]["requests"] == 0, name
 
 
-NODES = ("scores/one", "duels", "ranked", "injected")
+NODES = ("scores/one", "duels", "ranked", "injected/answers", "injected/pairs")

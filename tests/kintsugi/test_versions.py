@@ -117,7 +117,7 @@ PINS = {
     "generate": (3, "d4eb92d3860a37851c1b"),
     "likelihood": (2, "ce76f2848f91ea3cc908"),
     "score": (5, "9481aa6853f35d28c602"),
-    "injections": (1, "f4f7c7770b0b318c3f6a"),
+    "injections": (2, "d78604905ea51db570db"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "pair": (1, "4fbcb7734962702e2ab6"),
     "collected": (2, "ad4326101d2adfad3ab6"),
