@@ -113,9 +113,9 @@ def met_pairs(work: Work, config: InjectionsConfig) -> list[tuple[Duel, bool]]:
     if not different:
         what = "no two models answer a prompt differently."
         raise UserError("data", what, f"node {work.name}, input", "Name the answers of two models to the same prompts.")
-    keys = {id(duel): content_key([config.seed, duel.id, duel.sample, duel.a, duel.b]) for duel in different}
-    order = sorted(different, key=lambda duel: keys[id(duel)])[: config.answers]
-    return [(duel, int(keys[id(duel)], 16) % 2 == 0) for duel in order]
+    names = ((duel.id, duel.sample, duel.a, duel.b) for duel in different)
+    keyed = sorted((content_key([config.seed, *name]), place) for place, name in enumerate(names))
+    return [(different[place], int(key, 16) % 2 == 0) for key, place in keyed[: config.answers]]
 
 
 def _duels_with_injections(duel: Duel, in_a: bool, seed: int) -> Iterator[Duel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from eval.nodes import JUDGE_MODEL, RUBRIC_MODEL, ScoreConfig
 from eval.scorers.judge import JudgedStage, JudgeStage, Judging
 from eval.scorers.judge_config import Comparer, Judge
 from eval.scorers.rubric import RubricStage
-from pipeline.contract import Work
+from pipeline.contract import NOTES, Work
 from pipeline.llm.asked import AskedRecord, ModelStage
 from pipeline.llm.asking import REPLIES, Task, ask_shards, facts_of
 from pipeline.llm.base import Tally
@@ -36,6 +37,8 @@ def score_with_judge(work: Work) -> None:
     )
     unscored = {reason: number for reason, number in asked_reasons(work).items() if reason}
     told = {"model": facts, "judge": {"asked": counts.taken, "unscored": unscored}, **counts.as_facts()}
+    if unscored:
+        told[NOTES] = [f"The judge left {_counted(unscored, counts.taken)} answers unscored."]
     work.commit(rows=counts.as_rows(), facts=told)
 
 
@@ -60,6 +63,12 @@ def ask(
     task = Task(work, stage, record, judge.by, work.config.resources, role)
     ask_shards(task, plan_tasks(work.directory, source, None), tally)
     return facts_of(work.directory / REPLIES, judge.by, tally)
+
+
+def _counted(reasons: Mapping[str, int], total: int) -> str:
+    """`3 of 40 (bad-form 2, 400 1)`."""
+    each = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
+    return f"{sum(reasons.values())} of {total} ({each})"
 
 
 def asked_reasons(work: Work) -> dict[str, int]:

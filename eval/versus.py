@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
-from pipeline.contract import DATA, REJECTS, Source, Work
+from pipeline.contract import DATA, NOTES, REJECTS, Source, Work
 from pipeline.failures import UserError
 from pipeline.records import (
     FUNCTION_TEST,
@@ -114,7 +114,10 @@ def compare_answers(work: Work) -> None:
         write_table(work.directory / DATA / name, table_of([one.record for one in decided], VerdictRecord.SCHEMA))
         counts.update(counted(decided))
     rows = {"in": len(duels) + len(alone), "out": len(duels), "rejected": len(alone)}
-    work.commit(rows=rows, facts={**facts, "verdicts": {"pairs": len(duels), **dict(sorted(counts.items()))}})
+    facts = {**facts, "verdicts": {"pairs": len(duels), **dict(sorted(counts.items()))}}
+    if counts[UNJUDGED]:
+        facts[NOTES] = [f"{counts[UNJUDGED]} of {len(duels)} pairs have no verdict: kintsugi view says why."]
+    work.commit(rows=rows, facts=facts)
 
 
 def _verdicts(work: Work, duels: Sequence[Duel]) -> tuple[Iterator[tuple[str, list[Decided]]], dict[str, Any]]:

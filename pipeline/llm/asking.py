@@ -83,6 +83,20 @@ def ask_shards(task: Task, shards: Sequence[ShardTask], tally: Tally) -> None:
             asyncio.run(_ask_missing(task, missing, tally, asked, total))
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        _refuse_refusals(task.work, wanted)
+
+
+def _refuse_refusals(work: Work, shards: Sequence[ShardTask]) -> None:
+    """Raise a run error, and forget the refusals, where an endpoint refused every question: that is no answer."""
+    columns = ["reason", "detail", "attempts"]
+    table = pa.concat_tables([pq.read_table(shard.data, columns=columns) for shard in shards])
+    asked = table.filter(pc.greater(table["attempts"], 0))
+    if not asked.num_rows or not all(reason.isdecimal() for reason in asked["reason"].unique().to_pylist()):
+        return
+    for shard in shards:
+        shard.data.unlink()
+    what = f"the endpoint refused all {asked.num_rows} questions, the first with: {asked['detail'][0].as_py()}"
+    raise UserError("run", what, f"node {work.name}", "Change `by`, or the server; then the same command asks again.")
 
 
 async def _ask_missing(task: Task, missing: Sequence[ShardTask], tally: Tally, asked: int, total: int) -> None:

@@ -92,6 +92,26 @@ WRONG: list[Action] = [
 ]
 
 
+def test_refusing_everything_is_no_answer_and_mending_the_server_is_enough(tmp_path: Path) -> None:
+    refuse = [True]
+    with serving(lambda seen, _: error(400, "this model knows no system role") if refuse[0] else says(RIGHT)) as server:
+        task, source = task_in(tmp_path, server.url, 12)
+        with pytest.raises(UserError) as caught:
+            ask(task, source)
+        assert "refused all 12 questions" in caught.value.what and "knows no system role" in caught.value.what
+        assert not asked(task)
+        refuse[0] = False
+        ask(task, source)
+    assert [record.reason for record in asked(task)] == [""] * 12
+
+
+def test_one_answer_among_refusals_is_enough_to_keep_them(tmp_path: Path) -> None:
+    with serving(lambda seen, _: says(RIGHT) if question_of(seen) == "7" else error(400, "too long")) as server:
+        task, source = task_in(tmp_path, server.url, 12)
+        ask(task, source)
+    assert sorted(record.reason for record in asked(task)) == ["", *["400"] * 11]
+
+
 def misbehaving(seen: Seen, times: Counter[str]) -> Action:
     """Each question meets its own misfortune at first, the last ones the longest, then goes well."""
     question = question_of(seen)
