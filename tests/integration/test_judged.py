@@ -143,13 +143,13 @@ def test_the_ranker_says_in_the_run_what_it_says_alone(run: Finished) -> None:
         assert abs(score) < 1e-4 or found[name].value == float(score > 0)
 
 
-@pytest.mark.parametrize(("asks", "questions"), [("answers", 1), ("pairs", 2)])
-def test_the_flip_rate_is_told(asks: str, questions: int, run: Finished) -> None:
+@pytest.mark.parametrize(("asks", "orders"), [("answers", 1), ("pairs", 2)])
+def test_the_flip_rate_is_told(asks: str, orders: int, run: Finished) -> None:
     """This judge hears nothing but its script: its verdicts stay, and of two answers the orders disagree each time."""
     manifest = run.manifest(f"injected/{asks}")
     told = manifest.facts["injections"]
     assert told["trials"] == told["judged"] == 4 * len(injections()) and told["flip_rate"] == 0.0
-    assert manifest.facts["model"]["rows"] == questions * 4 * (1 + len(injections()))
+    assert manifest.facts["model"]["rows"] == orders * 4 * (1 + len(injections()))
     assert "Injections changed the judge's verdict in 0 of" in " ".join(run.output.split())
 
 
