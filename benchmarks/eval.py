@@ -261,7 +261,8 @@ def benchmark(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         "max_tokens": 16 if quick else 256,
         "gpus": options.gpus,
     }
-    through_ray, alone = in_turns(("node", "bare"), job, 1 if quick else options.turns)
+    turns = 1 if quick else options.turns
+    through_ray, alone = in_turns(("node", "bare"), job, turns)
     if through_ray["tokens"] != alone["tokens"]:
         tell(f"note: {through_ray['tokens']} tokens through Ray, {alone['tokens']} without")
     peers = {size: measured("transformers", peer(job, size)) for size in ((1, 16) if quick else BATCHES)}
@@ -276,7 +277,7 @@ def benchmark(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         "vllm_tokens_per_second": through_ray["tokens_per_second"],
         "hf_tokens_per_second": peers[best]["tokens_per_second"],
         "hf_best_batch": best,
-        "job": {name: value for name, value in job.items() if name != "model"} | {"turns": options.turns},
+        "job": {name: value for name, value in job.items() if name != "model"} | {"turns": turns},
         "sides": {"node": through_ray, "bare": alone, **{f"hf_{size}": found for size, found in peers.items()}},
         "sandbox": programs,
     }

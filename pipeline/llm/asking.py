@@ -71,7 +71,10 @@ def make_by_model(task: Task, source: Path, schema: pa.Schema, limit: int | None
 
 
 def ask_shards(task: Task, shards: Sequence[ShardTask], tally: Tally) -> None:
-    """Write the shards of `replies/` that are missing. Raises a run error where the budget ends before the rows."""
+    """Write the shards of `replies/` that are missing.
+
+    Raises a run error where the budget ends before the rows, and where an endpoint refuses every question.
+    """
     wanted = [replace(shard, data=task.work.directory / REPLIES / shard.data.name) for shard in shards]
     missing = [shard for shard in wanted if not shard.data.exists()]
     if not sum(shard.rows for shard in wanted):
@@ -83,7 +86,7 @@ def ask_shards(task: Task, shards: Sequence[ShardTask], tally: Tally) -> None:
             asyncio.run(_ask_missing(task, missing, tally, asked, total))
         except BaseExceptionGroup as group:
             raise _first(group) from None
-        _refuse_refusals(task.work, wanted)
+    _refuse_refusals(task.work, wanted)
 
 
 def _refuse_refusals(work: Work, shards: Sequence[ShardTask]) -> None:

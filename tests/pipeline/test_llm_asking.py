@@ -19,7 +19,7 @@ from bad_server import Action, Seen, cut, cut_stream, error, hang, html, no_answ
 
 from pipeline.contract import Resources, Work
 from pipeline.failures import UserError
-from pipeline.llm import endpoint
+from pipeline.llm import asking, endpoint
 from pipeline.llm.asked import AskedRecord, Conclude
 from pipeline.llm.asking import REPLIES, Task, ask_shards, facts_of
 from pipeline.llm.base import Failure, Message, Reply, Request, Tally
@@ -92,6 +92,10 @@ WRONG: list[Action] = [
 ]
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_refusing_everything_is_no_answer_and_mending_the_server_is_enough(tmp_path: Path) -> None:
     refuse = [True]
     with serving(lambda seen, _: error(400, "this model knows no system role") if refuse[0] else says(RIGHT)) as server:
@@ -100,6 +104,12 @@ def test_refusing_everything_is_no_answer_and_mending_the_server_is_enough(tmp_p
             ask(task, source)
         assert "refused all 12 questions" in caught.value.what and "knows no system role" in caught.value.what
         assert not asked(task)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(asking, "_refuse_refusals", interrupted)
+            ask(task, source)
+        assert len(asked(task)) == 12
+        with pytest.raises(UserError, match="refused all 12 questions"):
+            ask(task, source)
         refuse[0] = False
         ask(task, source)
     assert [record.reason for record in asked(task)] == [""] * 12
