@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from small_run import ROOT, Finished
+from small_run import Finished, python
 
 from pipeline.contract import DATA
 from pipeline.records import GenerationRecord
@@ -69,29 +67,13 @@ def test_the_arms_do_not_answer_alike(small: Finished) -> None:
 
 def test_more_seeded_prompts_than_one_step_takes_are_answered_as_they_are_alone(small: Finished) -> None:
     """Prompts that were cut between two steps used to end the engine: on CPU a draw cannot be taken back."""
-    done = subprocess.run(
-        [sys.executable, "-c", SEEDED, str(small.directory("reference"))],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    count, together, alone = json.loads(done.stdout.partition("FOUND ")[2])
+    said = python("-c", SEEDED, str(small.directory("reference")))
+    count, together, alone = json.loads(said.partition("FOUND ")[2])
     assert count == 120
     assert together == alone
 
 
 def greedy(model: Path, prompts: list[str]) -> list[str]:
     """What transformers' own `generate` says, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", GREEDY, str(model)],
-        input=json.dumps(prompts),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[str] = json.loads(done.stdout)
+    answers: list[str] = json.loads(python("-c", GREEDY, str(model), said=json.dumps(prompts)))
     return answers

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from engine_answers import DRAWN, NGRAM
-from small_run import ROOT, Finished
+from small_run import ROOT, Finished, python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import serving
@@ -52,18 +49,8 @@ def sides(small: Finished) -> Sides:
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = list(read_records(small.directory("qa") / "train" / DATA, QARecord, PROMPTS))
     prompts = [prompt_ids(tokenizer, row.prompt) for row in rows]
-    command = [sys.executable, str(ROOT / "tests" / "support" / "engine_answers.py"), str(model)]
-    done = subprocess.run(
-        command,
-        input=json.dumps(prompts),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    script = str(ROOT / "tests" / "support" / "engine_answers.py")
+    found = json.loads(python(script, str(model), said=json.dumps(prompts)).splitlines()[-1])
     theirs = [ids for start in range(0, PROMPTS, 50) for ids in greedy(model, prompts[start : start + 50])]
     return Sides(prompts, found["greedy"], theirs, found["unrepeated"], found["drawn"])
 

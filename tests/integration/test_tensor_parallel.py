@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from parallel_engine import TOKENS
-from small_run import ROOT
+from small_run import ROOT, python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.chat import prompt_ids
@@ -38,15 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (0, 1):
             tiny.build(texts, folder / str(seed), seed)
     write_shards(folder / "prompts" / DATA, rows, QARecord.SCHEMA, 100)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "support" / "parallel_engine.py"), str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    python(str(ROOT / "tests" / "support" / "parallel_engine.py"), str(folder))
     return folder
 
 

@@ -60,6 +60,21 @@ def run_experiment(experiment: Path) -> Finished:
     return Finished(graph, Store(store), runs / graph.experiment.name, done.stdout)
 
 
+def python(*words: str, said: str = "") -> str:
+    """What `python WORDS` prints, in a process of its own that hears `said`."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        input=said,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
 def last_log(runs: Path) -> str:
     logs = sorted(runs.rglob("*.log"), key=lambda path: path.stat().st_mtime)
     return logs[-1].read_text(errors="replace")[-4000:] if logs else ""
