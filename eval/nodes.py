@@ -351,7 +351,7 @@ class Compare(NodeKind):
 
     name = "compare"
     product = "tables"
-    version = 7
+    version = 8
     Config = CompareConfig
     named_inputs = True
 

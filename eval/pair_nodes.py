@@ -87,7 +87,7 @@ class Collected(NodeKind):
 
     name = "collected"
     product = "tables"
-    version = 2
+    version = 3
     Config = CollectedConfig
     named_inputs = True
 

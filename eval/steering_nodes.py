@@ -36,7 +36,7 @@ class Steering(NodeKind):
 
     name = "steering"
     product = "tables"
-    version = 2
+    version = 3
     Config = SteeringConfig
     named_inputs = True
 

@@ -6,17 +6,19 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 from kintsugi.console import Screen, captured
 from kintsugi.graph import Graph, Node
 from pipeline import cluster
 from pipeline.contract import NOTES, Source, Work, identity
 from pipeline.failures import UserError
+from pipeline.llm.config import secret, writers
 from pipeline.store import (
     MANIFEST,
     Manifest,
@@ -31,6 +33,12 @@ from pipeline.store import (
 
 PACKAGES = "working_dir_files"
 """Ray unpacks a job's files below a directory of this name, and removes them when it likes."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .*(?:\n[ \t]+.*)*", re.MULTILINE)
+"""How a traceback ends: type and message, and the indented lines of a long one."""
+
+REASON_LENGTH = 300
 
 ENVIRONMENT = {"--store": "KINTSUGI_STORE", "--runs": "KINTSUGI_RUNS"}
 
@@ -86,6 +94,7 @@ def execute(graph: Graph, place: Place, screen: Screen) -> None:
 
 
 def _make_missing(graph: Graph, made: set[str], place: Place, screen: Screen) -> None:
+    _check_keys(node for name, node in graph.nodes.items() if name not in made)
     shared = cluster.SharedStore(place.store.root)
     while batch := next_batch(graph, made):
         shared.check()
@@ -95,6 +104,14 @@ def _make_missing(graph: Graph, made: set[str], place: Place, screen: Screen) ->
             shared.check()  # a node that joined meanwhile and lacks the store says more than what failed there
             raise
         made.update(node.name for node in batch)
+
+
+def _check_keys(missing: Iterable[Node]) -> None:
+    """Raise an environment error for an endpoint's key that is not set: now, not hours into the run."""
+    for node in missing:
+        for writer in writers(node.config):
+            if writer.backend == "endpoint":
+                secret(writer)
 
 
 def next_batch(graph: Graph, made: set[str]) -> list[Node]:
@@ -184,9 +201,17 @@ def _failures_explained(name: str, log: Path) -> Iterator[None]:
         told = told_by_us(error)
         if told is not None:
             raise UserError(*told.args) from error
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         hint = "What was made is kept; the same command goes on from here. The traceback is in the log."
-        raise UserError("run", f"'{name}' failed: {reason}", str(log), hint) from error
+        raise UserError("run", f"'{name}' failed: {reason_of(error)}", str(log), hint) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Type and message, in a line, of what was raised. Of a lost actor Ray has the traceback as text: its end."""
+    while (inner := getattr(error, "cause", None)) is not None:
+        error = inner
+    text = COLOUR.sub("", f"{type(error).__name__}: {error}")
+    raised = RAISED.findall(text) or text.splitlines()[:1]
+    return shorten(raised[-1], REASON_LENGTH, placeholder=" ...")
 
 
 def told_by_us(error: BaseException | None) -> UserError | None:

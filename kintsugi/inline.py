@@ -53,7 +53,7 @@ def run_name(command: str, name: str) -> str:
 def names_of(models: Sequence[str]) -> dict[str, str]:
     """Models by names of their own, for nodes and tables: the last part of a path, numbered where it comes up twice."""
     named: dict[str, str] = {}
-    taken = {"prompts", "answers", "scores", "report"}
+    taken = {"prompts", "answers", "scores", "report", "judged", "duels", "ranked", "judge-model"}
     for model in models:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(model).name.rpartition(":")[2]).strip("-") or "model"
         stem = stem if stem[0].isalpha() else f"model-{stem}"

@@ -55,12 +55,25 @@ def interval_name(arms: Sequence[Arm]) -> str:
     return "bootstrap interval over prompts" if several else "Wilson interval"
 
 
+def compiling(arm: Arm) -> str:
+    """Answers whose code compiles, where that was looked at."""
+    return MISSING if arm["compiles"] is None else f"{arm['compiles']} of {arm['answers']}"
+
+
 def damage(arm: Arm) -> str:
     """Prompts that were right before and are wrong after, with their share and its interval."""
     found = arm["collateral"]
     if found is None or found["rate"] is None:
         return MISSING
     return f"{found['broken']} of {found['right']} ({interval(found['ci'])})"
+
+
+def filled(
+    columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]
+) -> tuple[list[tuple[str, Align]], list[list[str]]]:
+    """The same without the columns in which no row has a figure."""
+    kept = [place for place in range(len(columns)) if any(row[place] != MISSING for row in rows)]
+    return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def table(columns: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> str:

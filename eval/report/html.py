@@ -22,8 +22,9 @@ from markupsafe import Markup
 from eval.report.cells import SIGNIFICANT, interval, interval_name, number, p_text, percent, points
 from eval.report.curves import charts
 from eval.report.evidence import Evidence
+from eval.report.judged import GRADE, RIGHT, named_errors, of_arms, told_in_lists
 from eval.report.markdown import Compared, mask_comparisons, oriented
-from eval.report.matrices import bought, heat_map, named_sections, numbered, present, win_table
+from eval.report.matrices import bought, heat_map, named_sections, numbered, present, shaded, shown, win_table
 from eval.report.pooled import Pooled
 from eval.report.prompts import browser_data
 from eval.report.results import Arm, Results
@@ -47,6 +48,7 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
     data = {**browser_data(arms, prompts, seed), "kinds": [arm["kind"] for arm in results["arms"]]}
     floor, ceiling = (_rate_of(results["arms"], kind) for kind in ENDS)
     plots = {"charts": charts(arms), "efficiency": bought(results["arms"], floor, ceiling), "paths": numbered(arms)}
+    has = present(results, bool(plots["charts"]), bool(data["prompts"]))
     return environment().get_template("index.html.jinja").render(
         results=results,
         about=about(arms, seed),
@@ -56,14 +58,18 @@ def to_html(results: Results, arms: Sequence[Evidence], *, prompts: int) -> str:
         pooled_axis=axis(results["pooled"]["differences"]),
         error_panels=error_panels(results["arms"]),
         heat=heat_map(results["arms"]),
+        named=shaded(named_errors(results["measures"])),
+        shown=shown(results),
+        right=of_arms(results["measures"], RIGHT),
+        grades=of_arms(results["measures"], GRADE),
+        listed=told_in_lists(results["measures"]),
         win_tables=[win_table(judge) for judge in results["wins"]],
         kinds={arm["name"]: arm["kind"] for arm in results["arms"]},
         interval_name=interval_name(results["arms"]),
         single=all(arm["samples"] <= 1 for arm in results["arms"]),
-        damaged=any(arm["collateral"] for arm in results["arms"]),
         before=_only(results["arms"], "corrupted"),
-        has=present(results, bool(data["prompts"])),
-        sections=named_sections(present(results, bool(data["prompts"]))),
+        has=has,
+        sections=named_sections(has),
         floor=floor,
         ceiling=ceiling,
         policy=policy(style, script),

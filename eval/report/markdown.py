@@ -10,7 +10,9 @@ from eval.report.cells import (
     MISSING,
     SIGNIFICANT,
     Align,
+    compiling,
     damage,
+    filled,
     interval,
     interval_name,
     p_text,
@@ -19,6 +21,7 @@ from eval.report.cells import (
     points,
     table,
 )
+from eval.report.judged import named_errors, told_in_lists
 from eval.report.pooled import Pooled, PooledArm, PooledComparison
 from eval.report.results import Arm, Comparison, Results
 
@@ -34,7 +37,7 @@ def to_markdown(results: Results) -> str:
     """The report: arms, the differences that the experiment is about, and what to keep in mind."""
     sections = [
         f"# {plain(results['experiment'])}",
-        f"{len(results['arms'])} arms answered the same {results['n_prompts']} prompts.",
+        f"{_counted(len(results['arms']), 'arm')} answered the same {_counted(results['n_prompts'], 'prompt')}.",
         *_over_seeds(results["pooled"]),
         "## Arms",
         _arms(results),
@@ -42,12 +45,14 @@ def to_markdown(results: Results) -> str:
         "Errors: share of answers with at least one recognised error. "
         "Gap closed: 0% is the floor, 100% the ceiling; its interval resamples prompts for all three models together. "
         "Broken: prompts that the corrupted model gets right and this arm wrong.",
+        *more.judged(results["arms"], results["measures"]),
         *more.passing(results["arms"]),
         *more.efficiency(results["arms"]),
         *_errors(results["arms"]),
+        *more.errors_named(named_errors(results["measures"])),
         "## Differences",
         *_differences(results),
-        *more.measured(results["measures"]),
+        *more.measured(told_in_lists(results["measures"])),
         *more.win_rates(results["wins"]),
         *more.kl_rewards(results["rewards"]),
         *more.forgotten(results["forgetting"]),
@@ -55,6 +60,10 @@ def to_markdown(results: Results) -> str:
         *_notes(results["notes"]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def mask_comparisons(results: Results) -> list[Comparison]:
@@ -105,20 +114,20 @@ def _arms(results: Results) -> str:
         ("broken", "right"),
         ("training", "right"),
     ]
-    return table(columns, [_arm(arm, results) for arm in results["arms"]])
+    return table(*filled(columns, [_arm(arm, results) for arm in results["arms"]]))
 
 
 def _arm(arm: Arm, results: Results) -> list[str]:
-    ends = arm["pass_rate_ci"]
-    rate = results["training"][arm["name"]]["learning_rate"]
+    name, ends = arm["name"], arm["pass_rate_ci"]
+    rate = results["training"][name]["learning_rate"]
     return [
-        plain(arm["name"]),
+        plain(name),
         arm["kind"],
         MISSING if rate is None else f"{rate:g}",
-        f"**{percent(arm['pass_rate'])}**",
+        MISSING if arm["pass_rate"] is None else f"**{percent(arm['pass_rate'])}**",
         interval(ends),
         percent(arm["error_rate"]),
-        f"{arm['compiles']} of {arm['answers']}",
+        compiling(arm),
         percent(arm["gap_closed"]) + (f" ({interval(arm['gap_closed_ci'])})" if arm["gap_closed_ci"] else ""),
         damage(arm),
         MISSING if arm["train_seconds"] is None else f"{arm['train_seconds']:.0f} s",
@@ -184,7 +193,8 @@ def _differences(results: Results) -> list[str]:
     if all(arm["kind"] == "model" for arm in results["arms"]):
         # Models from outside: nothing is known of how they came to be, so no difference is a matter of masks.
         every = sorted(results["differences"], key=lambda found: -abs(found["difference"]))
-        return [explained, *_section("### Between the models", every, "There is one model.")]
+        none = "There is one model." if len(results["arms"]) == 1 else "No two models have tests on the same prompts."
+        return [explained, *_section("### Between the models", every, none)]
     return [
         explained,
         *_section(

@@ -7,6 +7,8 @@ from typing import Any
 
 from eval.report.curves import rounded
 from eval.report.evidence import Evidence
+from eval.report.judged import NamedErrors, is_judged, named_errors, told_in_lists
+from eval.report.measures import Measure
 from eval.report.results import Arm, Results
 from eval.report.rewards import paths
 from eval.report.wins import Win, Wins
@@ -15,29 +17,43 @@ LEVELS = 6
 """Shades of a heat map but the empty one."""
 
 SECTIONS = (
-    ("seeds", "Over seeds"), ("arms", "Arms"), ("passing", "pass@k"), ("efficiency", "Efficiency"), ("wins", "Wins"),
-    ("differences", "Differences"), ("errors", "Errors"), ("measures", "Measures"), ("forgetting", "Forgetting"),
-    ("agreement", "Agreement"), ("rewards", "KL and reward"), ("training", "Training"), ("prompts", "Prompts"),
+    ("seeds", "Over seeds"), ("arms", "Arms"), ("judged", "Judged"), ("passing", "pass@k"),
+    ("efficiency", "Efficiency"), ("wins", "Wins"), ("differences", "Differences"), ("errors", "Errors"),
+    ("measures", "Measures"), ("forgetting", "Forgetting"), ("agreement", "Agreement"), ("rewards", "KL and reward"),
+    ("training", "Training"), ("prompts", "Prompts"),
 )  # fmt: skip
 """In the order of the page."""
-ALWAYS = frozenset({"arms", "differences", "errors", "training"})
+FIGURES = ("pass_rate", "error_rate", "compiles", "gap_closed", "collateral", "train_seconds")
+"""Fields of an arm with columns of their own in the first table."""
 
 
-def present(results: Results, prompts: bool) -> dict[str, bool]:
+def shown(results: Results) -> dict[str, bool]:
+    """Whether any arm has each figure: its column stands only then. Pass rates are missed unless a judge stands in."""
+    known = {field for arm in results["arms"] for field, value in arm.items() if value is not None}
+    found = {name: name in known for name in FIGURES}
+    return {**found, "pass_rate": found["pass_rate"] or not is_judged(results["measures"])}
+
+
+def present(results: Results, charts: bool, prompts: bool) -> dict[str, bool]:
     """Whether there is something to show in each section."""
     arms = results["arms"]
     found: Mapping[str, object] = {
         "seeds": results["pooled"]["arms"],
+        "arms": any(shown(results).values()),
+        "judged": is_judged(results["measures"]),
+        "differences": shown(results)["pass_rate"],
+        "errors": any(arm["errors_by_type"] for arm in arms) or named_errors(results["measures"])["arms"],
+        "training": charts,
         "passing": any(arm["pass_at"] for arm in arms),
         "efficiency": any(arm["efficiency"] for arm in arms),
         "wins": results["wins"],
-        "measures": results["measures"],
+        "measures": told_in_lists(results["measures"]),
         "forgetting": results["forgetting"],
         "agreement": results["agreement"],
         "rewards": results["rewards"],
         "prompts": prompts,
     }
-    return {id: id in ALWAYS or bool(found[id]) for id, _ in SECTIONS}
+    return {id: bool(found[id]) for id, _ in SECTIONS}
 
 
 def named_sections(has: Mapping[str, bool]) -> list[tuple[str, str]]:
@@ -61,6 +77,21 @@ def _heat(arm: Arm, name: str, most: int) -> dict[str, Any]:
     count = arm["errors_by_type"][name]
     level = max(round(LEVELS * count / most), 1) if count else 0
     return {"type": name, "count": count, "unjudged": arm["unscored_by_type"][name], "level": level}
+
+
+def shaded(found: NamedErrors) -> dict[str, Any]:
+    """The errors that a judge names, as a heat map of shares."""
+    most = max((one["value"] for shares in found["arms"].values() for one in shares if one), default=0.0)
+    rows = [
+        {"arm": arm, "cells": [{"type": name, "one": one, "level": _level(one, most)} for name, one in named]}
+        for arm, shares in found["arms"].items()
+        for named in [list(zip(found["types"], shares, strict=True))]
+    ]
+    return {**found, "most": most, "rows": rows}
+
+
+def _level(one: Measure | None, most: float) -> int:
+    return max(round(LEVELS * one["value"] / most), 1) if one and one["value"] else 0
 
 
 def win_table(judge: Wins) -> dict[str, Any]:

@@ -5,11 +5,12 @@ Long texts are cut, and of very many prompts a random part is taken; the page sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.report.arms import ERRORS
+from eval.report.arms import COMPILES, ERRORS, PASSED
 from eval.report.evidence import Evidence, Key
+from eval.report.judged import NAMED, RIGHT
 from eval.report.markup import Mark, prose, segments
 from eval.scorers.execution import call_text, expected_text
 from pipeline.records import CallResult, GenerationRecord, ScoreRecord
@@ -41,14 +42,15 @@ def browser_data(arms: Sequence[Evidence], limit: int, seed: int) -> dict[str, A
     for key, sample in sorted(set().union(*(arm.answers for arm in arms))):
         every.setdefault(key, []).append(sample)
     pool = Pool()
-    types = error_types(arms)
+    types, verdict = error_types(arms), verdict_of(arms)
     drawn = chosen(list(every), limit, seed)
     return {
         "arms": [arm.name for arm in arms],
         "types": types,
+        "judged": verdict == RIGHT,
         "total": len(every),
         "samples": max(map(len, every.values()), default=0),
-        "prompts": [_prompt((key, sample), arms, types, pool) for key in drawn for sample in every[key]],
+        "prompts": [_prompt((key, sample), arms, types, verdict, pool) for key in drawn for sample in every[key]],
         "answers": pool.answers,
     }
 
@@ -64,7 +66,14 @@ def error_types(arms: Sequence[Evidence]) -> list[str]:
     return sorted(metric.removeprefix(ERRORS) for metric in metrics if metric.startswith(ERRORS))
 
 
-def _prompt(key: Key, arms: Sequence[Evidence], types: Sequence[str], pool: Pool) -> dict[str, Any]:
+def verdict_of(arms: Sequence[Evidence]) -> str:
+    """The metric that says whether an answer is good: the tests', or a judge's where no answer was tested."""
+    scores = [score for arm in arms for row in arm.scores.values() for score in row.scores]
+    tested = any(score.metric == PASSED and score.value is not None for score in scores)
+    return RIGHT if not tested and any(score.metric == RIGHT for score in scores) else PASSED
+
+
+def _prompt(key: Key, arms: Sequence[Evidence], types: Sequence[str], verdict: str, pool: Pool) -> dict[str, Any]:
     first = next(arm.answers[key] for arm in arms if key in arm.answers)
     return {
         "id": key[0] if key[1] == 0 else f"{key[0]} #{key[1] + 1}",
@@ -72,7 +81,7 @@ def _prompt(key: Key, arms: Sequence[Evidence], types: Sequence[str], pool: Pool
         "prompt": prose(first.prompt[:LONGEST]),
         "tests": [[call_text(test), expected_text(test)] for test in first.tests],
         "good": pool.number(_body(first.reference, ())) if first.reference else None,
-        "arms": [pool.number(_answer(arm.answers.get(key), _scores(arm, key), types)) for arm in arms],
+        "arms": [pool.number(_answer(arm.answers.get(key), _scores(arm, key), types, verdict)) for arm in arms],
     }
 
 
@@ -80,10 +89,12 @@ def _scores(arm: Evidence, key: Key) -> Sequence[ScoreRecord]:
     return arm.scores[key].scores if key in arm.scores else ()
 
 
-def _answer(record: GenerationRecord | None, scores: Sequence[ScoreRecord], types: Sequence[str]) -> Answer:
+def _answer(
+    record: GenerationRecord | None, scores: Sequence[ScoreRecord], types: Sequence[str], verdict: str
+) -> Answer:
     """One answer: its text with the bad places marked, its verdicts, and what each test gave."""
     found = {score.metric: score for score in scores}
-    passed, compiles = found.pop("passed", None), found.pop("compiles", None)
+    passed, compiles = found.pop(verdict, None), found.pop(COMPILES, None)
     judged = [(types.index(name.removeprefix(ERRORS)), found.pop(name)) for name in list(found) if _is_error(name)]
     present = [(number, score) for number, score in judged if score.value]
     marked = [(number, score) for number, score in present if _place(score)]
@@ -92,11 +103,12 @@ def _answer(record: GenerationRecord | None, scores: Sequence[ScoreRecord], type
         **_body(record.response if record else "", [place for _, score in marked if (place := _place(score))]),
         "passed": passed.value if passed else None,
         "compiles": compiles.value if compiles else None,
-        "why": passed.explanation if passed else "",
+        "why": passed.explanation if passed and (verdict == PASSED or passed.value is not None) else "",
         "results": [[result.met, got_text(result)] for result in (passed.results if passed else ())],
         "errors": [[number, _said(score)] for number, score in errors],
         "unjudged": [[number, _said(score)] for number, score in judged if score.value is None],
-        "others": [[name, score.value, score.explanation] for name, score in sorted(found.items())],
+        "others": [[name, score.value, score.explanation] for name, score in sorted(found.items()) if _is_told(score)],
+        "open": _unscored(found),
         "finish": record.finish_reason if record else "none",
     }
 
@@ -108,6 +120,17 @@ def _body(text: str, marks: Sequence[Mark]) -> Answer:
 
 def _is_error(metric: str) -> bool:
     return metric.startswith(ERRORS)
+
+
+def _is_told(score: ScoreRecord) -> bool:
+    """Whether a score of another kind says something: not where it is open, nor of errors that a judge did not name."""
+    return score.value is not None and not (score.metric.startswith(NAMED) and score.value == 0)
+
+
+def _unscored(found: Mapping[str, ScoreRecord]) -> list[list[str]]:
+    """Who left something open, and why; many metrics of one judge are one case."""
+    cases = {(name.partition("/")[0], _said(score)): None for name, score in found.items() if score.value is None}
+    return [[by, why] for by, why in sorted(cases)]
 
 
 def _place(score: ScoreRecord) -> Mark | None:

@@ -67,7 +67,7 @@ class Arm(TypedDict):
     pass_rate: float | None
     pass_rate_ci: list[float] | None
     pass_at: list[PassAt]
-    compiles: int
+    compiles: int | None
     error_rate: float | None
     error_rate_ci: list[float] | None
     errors_by_type: dict[str, int]
@@ -242,7 +242,7 @@ def _arm(
         pass_rate=rate,
         pass_rate_ci=rate_ci,
         pass_at=passing_at(values, *drawn),
-        compiles=int(sum(scored(values, COMPILES))),
+        compiles=int(sum(scored(values, COMPILES))) if COMPILES in values else None,
         error_rate=error_rate,
         error_rate_ci=error_rate_ci,
         errors_by_type={name: int(sum(scored(values, ERRORS + name))) for name in types},

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.report.agreement import Agreed
-from eval.report.cells import MISSING, Align, interval, number, p_text, percent, plain, points, table
+from eval.report.cells import MISSING, Align, filled, interval, number, p_text, percent, plain, points, table
 from eval.report.forgetting import PASS_RATE, Forgotten
+from eval.report.judged import GRADE, RIGHT, NamedErrors, of_arms
 from eval.report.measures import Measure
 from eval.report.results import Arm
 from eval.report.rewards import Reward
@@ -52,6 +53,34 @@ def signed(share: float | None) -> str:
     return MISSING if share is None else points(share)
 
 
+def judged(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[str]:
+    """What the judge says of each arm's answers, and their grades."""
+    right, grades = (of_arms(measures, metric) for metric in (RIGHT, GRADE))
+    rows = []
+    for name in (arm["name"] for arm in arms):
+        said, grade = right.get(name), grades.get(name)
+        verdicts = [percent(said["value"]), interval(said["ci"])] if said else [MISSING, MISSING]
+        marks = [number(grade["value"]), numbers(grade["ci"])] if grade else [MISSING, MISSING]
+        rows.append([plain(name), *verdicts, *marks])
+    columns = _columns("arm", "judged right", "95% interval", "grade", "95% interval")
+    told = "Judged right: share of answers that the judge calls right in all aspects. Grade: the mean from 1 to 5."
+    return ["## As judges see them", table(*filled(columns, rows)), told] if right or grades else []
+
+
+def errors_named(found: NamedErrors) -> list[str]:
+    """The share of answers in which the judge names each type of error."""
+    if not found["arms"]:
+        return []
+    rows = [
+        [plain(arm), *(MISSING if one is None else percent(one["value"]) for one in shares)]
+        for arm, shares in found["arms"].items()
+    ]
+    told = "Share of answers in which the judge names each type; intervals are in `results.csv`."
+    none = f"It names nowhere: {', '.join(found['nowhere'])}." if found["nowhere"] else ""
+    made = [table(_columns("arm", *map(plain, found["types"])), rows)] if found["types"] else []
+    return ["## Errors that the judge names", *made, " ".join(filter(None, (told, none)))]
+
+
 def measured(measures: Sequence[Measure]) -> list[str]:
     """One table of every other metric."""
     rows = [
@@ -70,7 +99,8 @@ def measured(measures: Sequence[Measure]) -> list[str]:
     columns = _columns(
         "metric", "arm", "prompts", "mean", "95% interval", "less floor", "95% interval", "p", "p (Holm)"
     )
-    return ["## Other measures", table([columns[0], ("arm", "left"), *columns[2:]], rows)] if rows else []
+    columns[1] = ("arm", "left")
+    return ["## Other measures", table(*filled(columns, rows))] if rows else []
 
 
 def numbers(ends: Sequence[float] | None) -> str:

@@ -87,7 +87,7 @@ def _win(a: str, b: str, prompts: Mapping[str, Sequence[float | None]], seed: in
 
 
 def _standings(order: Sequence[str], judged: Judged, seed: int, resamples: int) -> list[Standing]:
-    """The best first."""
+    """The best first, arms without a verdict last."""
     made = []
     for arm in order:
         means: dict[str, list[float | None]] = {}
@@ -97,7 +97,7 @@ def _standings(order: Sequence[str], judged: Judged, seed: int, resamples: int) 
         found = _estimate(means, seed, resamples)
         ci = [found.low, found.high] if found else None
         made.append(Standing(arm=arm, n=found.n if found else 0, rate=found.value if found else None, ci=ci))
-    return sorted(made, key=lambda one: -1.0 if one["rate"] is None else -one["rate"])
+    return sorted(made, key=lambda one: 1.0 if one["rate"] is None else -one["rate"])
 
 
 def _estimate(prompts: Mapping[str, Sequence[float | None]], seed: int, resamples: int) -> Estimate | None:

@@ -32,7 +32,7 @@ class Worth(NodeKind):
 
     name = "worth"
     product = "tables"
-    version = 2
+    version = 3
     Config = WorthConfig
     named_inputs = True
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from eval.nodes import GenerateConfig
 from kintsugi.commands.experiment import make
+from kintsugi.commands.judging import JudgeFile, Ranker, judging
 from kintsugi.commands.options import RUNS, STORE, Force, Gpus, MaxRejected, Runs, Seed, StoreRoot, resources, setting
 from kintsugi.graph import Graph
 from kintsugi.inline import inline, is_made, made, names_of
@@ -23,6 +24,8 @@ from pipeline.failures import UserError
 from pipeline.store import Store
 
 RESULTS = "results.json"
+SCORES, VERDICTS = ("scores", "judged"), ("duels", "ranked")
+"""The nodes whose scores and verdicts a report is made of, as far as they are asked for."""
 FLAGS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
@@ -120,6 +123,8 @@ def eval_(
     models: Models,
     prompts: Prompts,
     output: Report = None,
+    judge: JudgeFile = None,
+    pairrm: Ranker = None,
     limit: Limit = None,
     max_tokens: MaxTokens = None,
     max_length: MaxLength = None,
@@ -135,20 +140,25 @@ def eval_(
 ) -> None:
     """Let models answer prompts, run the tests, look for known errors, and compare.
 
-    Tests are run where the prompts have them; answers are held against the good one where there is one.
+    Tests are run where the prompts have them; answers are held against the good one where there is one. A judge needs
+    neither.
     """
     named = names_of(models)
     fields = {
         **{"limit": limit, "max_tokens": max_tokens, "max_length": max_length, "temperature": temperature},
         **{"top_p": top_p, "dtype": dtype, "resources": resources(gpus)},
     }
+    judges, flags = judging(judge, pairrm, len(named) > 1, gpus, store, runs)
+    scorers = _scorers(prompts, limit, judged=judge is not None)
     nodes = {
         **_models(named, store, runs),
         **_answers(named, prompts, max_rejected, fields),
-        "scores": {"kind": "score", "input": "answers", "scorers": _scorers(prompts, limit)},
-        "report": {"kind": "compare", "input": "scores"},
+        **({"scores": {"kind": "score", "input": "answers", "scorers": scorers}} if scorers else {}),
+        **judges,
     }
-    graph = inline("eval", output.name if output else prompts.stem, nodes, _options(named), seed)
+    scores, verdicts = ([name for name in names if name in nodes] for names in (SCORES, VERDICTS))
+    nodes["report"] = {"kind": "compare", "input": scores, "verdicts": verdicts}
+    graph = inline("eval", output.name if output else prompts.stem, nodes, {**_options(named), **flags}, seed)
     if output and not is_made(graph, Store(store.resolve())):
         refuse_to_replace(output, force, RESULTS)
     make(graph, store, runs)
@@ -156,7 +166,7 @@ def eval_(
     if output:
         copy_directory(runs / graph.experiment.name / "report", output, force, RESULTS)
         console.print(f"Copied to: {escape(str(output))}")
-    console.print(f"Next: kintsugi view {graph.experiment.name}:scores/{next(iter(named))}")
+    console.print(f"Next: kintsugi view {graph.experiment.name}:{scores[0]}/{next(iter(named))}")
 
 
 def _models(named: dict[str, str], store: Path, runs: Path) -> dict[str, dict[str, Any]]:
@@ -206,14 +216,16 @@ def _all_answers(graph: Graph, named: dict[str, str], store: Store) -> Iterator[
             }
 
 
-def _scorers(prompts: Path, limit: int | None) -> list[str]:
-    """What can judge the answers to these prompts."""
+def _scorers(prompts: Path, limit: int | None, judged: bool) -> list[str]:
+    """What can judge the answers to these prompts, beside a judge where there is one."""
     from pipeline.records import Reject
     from pipeline.sources.files import read
 
     rows: list[Any] = [row for row in islice(read(prompts, "prompts"), limit) if not isinstance(row, Reject)]
     with_answer = any(row.response for row in rows)
     if rows and not with_answer and not any(row.tests for row in rows):
-        hint = "Add `tests` or a good answer (`response`) to the rows; kintsugi generate only answers them."
+        if judged:
+            return []
+        hint = "Add `tests` or a good answer (`response`) to the rows, or a --judge; kintsugi generate only answers."
         raise UserError("data", "there is nothing to judge by: no row has tests or a good answer.", str(prompts), hint)
     return ["execution", *(["errors"] if with_answer else [])]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from pydantic import (
 )
 
 from pipeline.contract import KEYED
+from pipeline.failures import UserError
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -150,3 +153,25 @@ class Writer(BaseModel):
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """What so many tokens cost."""
         return (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1e6
+
+
+def secret(writer: Writer) -> str:
+    """The key from the environment. Raises an environment error, without the value, where it cannot be one."""
+    value = os.environ.get(writer.key_name, "").strip() if writer.key_name else ""
+    if not all("!" <= character <= "~" for character in value):
+        what = f"the environment variable {writer.key_name} holds no key: keys are printable ASCII without spaces."
+        raise UserError("environment", what, writer.base_url, "Set it again; look for quotes or a pasted line.")
+    if writer.key_name and not value:
+        what = f"the environment variable {writer.key_name} is not set."
+        hint = f"Put the key for {writer.base_url} there, or name another variable as api_key_env."
+        raise UserError("environment", what, "by.api_key_env", hint)
+    return value
+
+
+def writers(config: BaseModel) -> Iterator[Writer]:
+    """Every writer in the config of a node, also in a section such as `judge`."""
+    for _, value in config:
+        if isinstance(value, Writer):
+            yield value
+        elif isinstance(value, BaseModel):
+            yield from writers(value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -19,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from pipeline.failures import UserError
 from pipeline.llm.base import Failure, Reply, Request, Tally
-from pipeline.llm.config import OPENAI, Writer
+from pipeline.llm.config import OPENAI, Writer, secret
 from pipeline.llm.limits import Pace, Typical
 
 NO_KEY = "none"
@@ -230,19 +229,6 @@ class Endpoint:
     def hide(self, text: str) -> str:
         """The text without the key, should a server repeat it."""
         return text.replace(self.secret, "[key]") if len(self.secret) >= SECRET_LENGTH else text
-
-
-def secret(writer: Writer) -> str:
-    """The key from the environment. Raises an environment error, without the value, where it cannot be one."""
-    value = os.environ.get(writer.key_name, "").strip() if writer.key_name else ""
-    if not all("!" <= character <= "~" for character in value):
-        what = f"the environment variable {writer.key_name} holds no key: keys are printable ASCII without spaces."
-        raise UserError("environment", what, writer.base_url, "Set it again; look for quotes or a pasted line.")
-    if writer.key_name and not value:
-        what = f"the environment variable {writer.key_name} is not set."
-        hint = f"Put the key for {writer.base_url} there, or name another variable as api_key_env."
-        raise UserError("environment", what, "by.api_key_env", hint)
-    return value
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

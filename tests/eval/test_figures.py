@@ -180,6 +180,12 @@ def test_a_prompt_of_many_opponents_counts_once_in_the_standings():
     assert next(one for one in found["standings"] if one["arm"] == "a")["rate"] == 0.5
 
 
+def test_who_was_never_judged_stands_last():
+    rows = [verdict("p0", "a", "b", None), verdict("p0", "b", "c", 0.0)]
+    found, _ = wins("judge", rows, {name: name for name in "abc"}, **DRAWN)
+    assert [(one["arm"], one["rate"]) for one in found["standings"]] == [("c", 1.0), ("b", 0.0), ("a", None)]
+
+
 def test_forgetting_is_measured_from_where_training_began():
     kept = [
         Kept("base", "families", None, values(passed=[1, 1, 1, 1])),

@@ -17,6 +17,7 @@ from hatchling.builders.wheel import WheelBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 from report_run import HOSTILE, LOOPS, MODELS, answer_of, make_report, prompt_of
+from rich_report import make_rich_report
 
 from eval.report.cells import p_text, percent, points
 from eval.report.curves import charts, thinned
@@ -377,3 +378,29 @@ def test_the_wheel_has_every_template():
 def test_no_template_is_too_long():
     for path in (ROOT / "eval" / "report" / "templates").iterdir():
         assert len(path.read_text().splitlines()) <= 400, path.name
+
+
+def test_a_judge_alone_has_its_figures_in_the_place_of_the_tests(tmp_path):
+    """Nothing is said of passing, compiling or damage; the first prompt was left open, and each answer says so once."""
+    html = (make_rich_report(tmp_path, mended=1, prompts=6, tested=False, resamples=50) / "index.html").read_text()
+    main = html[html.index("<main>") : html.index("</main>")]
+    assert not {"Pass rate", "Compiles", "Broken", "Gap closed"} & set(re.findall(r"<th[^>]*>([^<]+)</th>", main))
+    assert "Judged right" in main and 'id="differences"' not in main and 'id="wins"' in main
+    data = json.loads(Page(html).inside["script"][0])
+    assert data["judged"] is True
+    first, second = ([data["answers"][number] for number in prompt["arms"]] for prompt in data["prompts"][:2])
+    assert [(answer["passed"], answer["why"], answer["open"]) for answer in first] == [
+        (None, "", [["judge", "why"]])
+    ] * 3
+    assert all(answer["passed"] in (0, 1) and answer["open"] == [] for answer in second)
+    others = {name for answer in second for name, _, _ in answer["others"]}
+    assert "judge/correct" not in others and {"judge/accuracy", "judge/clarity"} <= others
+    named = [
+        value for answer in data["answers"] for name, value, _ in answer.get("others", ()) if "judge/errors/" in name
+    ]
+    assert set(named) <= {1.0}
+
+
+def test_where_there_are_tests_they_are_the_verdict(tmp_path):
+    html = (make_rich_report(tmp_path, mended=1, prompts=6, resamples=50) / "index.html").read_text()
+    assert json.loads(Page(html).inside["script"][0])["judged"] is False

@@ -96,8 +96,15 @@ def test_what_is_unknown_is_a_dash():
     unknown = dict.fromkeys(
         ("pass_rate", "pass_rate_ci", "error_rate", "gap_closed", "gap_closed_ci", "collateral", "train_seconds")
     )
-    row = "| g | reference | 0.0001 | **-** | - | - | 7 of 8 | - | - | - |"
-    assert row in rows_of(to_markdown(results_of([arm("g", "reference", **unknown)])))
+    known = arm("k", "reference")
+    row = "| g | reference | 0.0001 | - | - | - | 7 of 8 | - | - | - |"
+    assert row in rows_of(to_markdown(results_of([arm("g", "reference", **unknown), known])))
+
+
+def test_columns_without_a_figure_are_left_out():
+    unknown = dict.fromkeys(("pass_rate", "pass_rate_ci", "error_rate", "compiles", "train_seconds", "collateral"))
+    rows = rows_of(to_markdown(results_of([arm("g", "model", **unknown, gap_closed=None, gap_closed_ci=None)])))
+    assert rows[:3] == ["| arm | kind | learning rate |", "| --- | --- | ---: |", "| g | model | 0.0001 |"]
 
 
 def test_errors_are_listed_for_types_that_occur_with_the_unjudged_in_brackets():
@@ -181,6 +188,27 @@ def test_the_terminal_table_shows_every_arm_in_order():
     assert "75.0%" in text and "87.5%" in text and "12.5%" in text and "-6.2%" in text and "1m 15s" in text
 
 
+def judged(arms: list[Any], value: float = 0.5) -> Any:
+    one = {"metric": "judge/correct", "n": 8, "value": value, "ci": [0.25, 0.75]}
+    return {**results_of(arms), "measures": [{**one, "arm": found["name"]} for found in arms]}
+
+
+def test_a_judge_stands_beside_the_tests_and_takes_the_bar_where_there_are_none():
+    both = rendered(judged([arm("g", compiles=4, answers=16)]))
+    assert both.index("passed") < both.index("judged right") < both.index("compiles")
+    assert "75.0%" in both and "50.0%" in both and "25.0%" in both
+    unknown = dict.fromkeys(("pass_rate", "pass_rate_ci", "error_rate", "compiles", "gap_closed", "train_seconds"))
+    alone = rendered(judged([arm("g", "model", **unknown)]))
+    assert "passed" not in alone and "compiles" not in alone
+    assert "50.0%" in alone and "━" * 4 + "░" * 4 + "█" + "░" * 4 + "─" in alone
+
+
+def test_the_terminal_names_who_wins_before_each_judge():
+    standings = [{"arm": name, "rate": rate} for name, rate in (("b", 0.75), ("a", 0.5), ("c", 0.25), ("d", None))]
+    results = {**results_of([arm("a")]), "wins": [{"by": "duels", "standings": standings}]}
+    assert "Wins by duels: b 75.0%, a 50.0%, c 25.0% and 1 more." in rendered(results)
+
+
 def test_the_bar_by_hand():
     """Sixteen cells: 40.93 % lies in cell 6, 75 % in cell 12, 92.85 % in cell 14."""
     assert "━" * 6 + "░" * 6 + "█" + "░" * 2 + "─" in rendered(results_of([arm("g")]))
@@ -188,9 +216,10 @@ def test_the_bar_by_hand():
 
 def test_the_terminal_table_fits_in_100_columns_and_cuts_no_figure():
     long = arm("mended[tdpo2/granular-one-sided/seed=10]", pass_rate=1.0, pass_rate_ci=[0.9, 1.0], train_seconds=5999.0)
-    text = rendered(results_of([long, arm("g")]))
-    assert max(map(len, text.splitlines())) <= 100
-    assert "…" not in text and "99m 59s" in text
+    for results in (results_of([long, arm("g")]), judged([long, arm("g")], 1.0)):
+        text = rendered(results)
+        assert max(map(len, text.splitlines())) <= 100
+        assert "…" not in text and "99m 59s" in text
 
 
 def test_an_arm_that_could_not_be_judged_has_no_bar():

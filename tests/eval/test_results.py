@@ -210,7 +210,7 @@ def test_other_prompts_are_a_data_error_that_names_the_arms():
 def test_metrics_that_not_every_arm_has_are_left_out_and_noted():
     scores = scored(passed=[1] * 4, compiles=[1] * 4)
     results = build([four_arms()[0], arm("spans", "mended", [], scores=scores)])
-    assert [found["compiles"] for found in results["arms"]] == [0, 0]
+    assert [found["compiles"] for found in results["arms"]] == [None, None]
     assert results["notes"] == ["Not compared, because not every arm has it: compiles (missing in reference)."]
     other = arm("other", "mended", [], scores=scored(compiles=[1] * 4))
     with pytest.raises(UserError, match="no metric was measured in every arm"):

@@ -16,6 +16,7 @@ from rich_report import make_rich_report
 from eval.report.cells import interval, p_text, percent, points
 from eval.report.sheet import Line
 from eval.report.tables import kept_cells, rater_cells, win_cells
+from eval.report.tables import numbers as numbers_of
 
 SIZES = {"one": (-1, 1), "two": (0, 1), "few": (3, 1), "sampled": (3, 3), "forty": (38, 1)}
 
@@ -48,6 +49,15 @@ def markdown_rows(directory: Path) -> set[tuple[str, ...]]:
         elif token.type == "td_open":
             rows[-1].append("".join(child.content for child in tokens[place + 1].children or []))
     return {tuple(row) for row in rows if row}
+
+
+def markdown_arms(directory: Path) -> dict[str, dict[str, str]]:
+    """The first table of report.md with arms by kind: the cells of each arm by their column."""
+    lines = (directory / "report.md").read_text(encoding="utf-8").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("| arm | kind |"))
+    end = next(place for place in range(start, len(lines)) if not lines[place].startswith("|"))
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[start:end]]
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
 
 def page_rows(directory: Path) -> list[str]:
@@ -96,27 +106,26 @@ def numbers(value: Any, every: bool = False) -> list[float]:
 
 def test_arms_are_the_same_everywhere(report: Path):
     results, sheet, table, page = results_of(report), sheet_of(report), markdown_rows(report), page_rows(report)
-    rows = {row[0]: row for row in table if len(row) == 10}
+    arms = markdown_arms(report)
     for arm in results["arms"]:
+        cells = arms[arm["name"]]
         line = line_of(sheet, "arms", arm["name"], "pass rate")
         assert (line.n, line.value, [line.low, line.high]) == (arm["n"], arm["pass_rate"], arm["pass_rate_ci"])
         shown = [percent(arm["pass_rate"]), interval(arm["pass_rate_ci"])]
-        assert list(rows[arm["name"]][3:5]) == shown
+        assert [cells["pass rate"].strip("*"), cells["95% interval"]] == shown
         assert in_page(page, arm["name"], *shown, percent(arm["gap_closed"]))
         gap = line_of(sheet, "arms", arm["name"], "gap closed")
         assert gap.value == arm["gap_closed"]
         if arm["gap_closed_ci"]:
             assert [gap.low, gap.high] == arm["gap_closed_ci"]
             assert in_page(page, arm["name"], percent(arm["gap_closed"]), interval(arm["gap_closed_ci"]))
-            assert any(
-                row[0] == arm["name"] and interval(arm["gap_closed_ci"]) in row[7] for row in table if len(row) == 10
-            )
+            assert interval(arm["gap_closed_ci"]) in cells["gap closed"]
         if arm["collateral"] and arm["collateral"]["ci"]:
             found = arm["collateral"]
             assert line_of(sheet, "arms", arm["name"], "collateral damage").value == found["rate"]
             assert in_page(page, arm["name"], str(found["broken"]), f"of {found['right']}", interval(found["ci"]))
             text = f"{found['broken']} of {found['right']} ({interval(found['ci'])})"
-            assert any(row[0] == arm["name"] and text in row for row in table)
+            assert cells["broken"] == text
         for at in arm["pass_at"]:
             assert line_of(sheet, "arms", arm["name"], f"pass@{at['k']}").value == at["rate"]
             assert in_page(page, arm["name"], percent(at["rate"]), interval(at["ci"]))
@@ -160,6 +169,8 @@ def test_the_other_tables_are_the_same_everywhere(report: Path):
     results, sheet, table, page = results_of(report), sheet_of(report), markdown_rows(report), page_rows(report)
     for one in results["measures"]:
         assert line_of(sheet, "measures", one["arm"], one["metric"]).value == one["value"]
+        if one["metric"].startswith("judge/errors/"):
+            continue
         assert any(row[:4] == (one["metric"], one["arm"], str(one["n"]), f"{one['value']:.4g}") for row in table)
         assert in_page(page, one["arm"], f"{one['value']:.4g}", f"{one['ci'][0]:.4g} to {one['ci'][1]:.4g}")
     for one in results["forgetting"]:
@@ -182,6 +193,27 @@ def test_the_heat_map_has_every_count(report: Path):
     types = sorted((name for name in totals if totals[name]), key=lambda name: (-totals[name], name))
     for arm in arms if types else []:
         assert " ".join([arm["name"], *(str(arm["errors_by_type"][name]) for name in types)]) in page
+
+
+def test_what_a_judge_says_is_the_same_everywhere(report: Path):
+    """Its verdicts and grades beside the pass rates, and the errors it names as shares, but those named nowhere."""
+    results, page, rows = results_of(report), page_rows(report), markdown_rows(report)
+    arms, kinds = markdown_arms(report), {arm["name"]: arm["kind"] for arm in results["arms"]}
+    said = {(one["metric"], one["arm"]): one for one in results["measures"]}
+    types = [metric.removeprefix("judge/errors/") for metric, arm in said if metric.startswith("judge/errors/")]
+    totals = {name: sum(said[f"judge/errors/{name}", arm]["value"] for arm in arms) for name in types}
+    named = sorted((name for name in totals if totals[name]), key=lambda name: (-totals[name], name))
+    for arm in arms:
+        right, grade = said["judge/correct", arm], said["rubric/score", arm]
+        cells = [percent(right["value"]), interval(right["ci"]), f"{grade['value']:.4g}", numbers_of(grade["ci"])]
+        assert (arm, *cells) in rows
+        assert in_page(page, arm, kinds[arm], *cells)
+        shares = [said[f"judge/errors/{name}", arm]["value"] for name in named]
+        assert (arm, *map(percent, shares)) in rows or not named
+        assert not named or " ".join([arm, *(f"{100 * share:.0f}" for share in shares)]) in page
+    nowhere = sorted(set(totals) - set(named))
+    for file in ("report.md", "index.html"):
+        assert f"names nowhere: {', '.join(nowhere)}." in (report / file).read_text() or not nowhere
 
 
 ADDED = ("passing", "efficiency", "wins", "measures", "forgetting", "agreement", "rewards")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged import RIGHT, preference, script
 from small_run import CACHE, ROOT, Finished
 
 from pipeline.sources.builtin import build
@@ -163,6 +164,19 @@ def test_eval_compares_models_that_the_store_did_not_make(trained: str, referenc
     viewed = kintsugi("view", "eval-report:scores/model", "-n", "1")
     assert "passed: " in viewed
     assert "errors/off-by-one-errors: " in viewed
+
+
+def test_a_judge_has_its_say_beside_the_tests(trained: str, reference: Path) -> None:
+    shutil.copytree(reference, FOLDER / "reference", dirs_exist_ok=True)
+    script(FOLDER / "script.jsonl", ("Which is better: the text in", preference("first")), ("", RIGHT))
+    (FOLDER / "judge.yaml").write_text("by: {backend: scripted, script: script.jsonl}\n")
+    command = ["eval", "reference", "model", "--prompts", "qa.json", "-o", "judged", "--max-tokens", "96"]
+    printed = kintsugi(*command, "--judge", "judge.yaml", "--force")
+    assert "judged right" in printed
+    results = json.loads((FOLDER / "judged" / "results.json").read_text())
+    right = [one for one in results["measures"] if one["metric"] == "judge/correct"]
+    assert [(one["arm"], one["value"], one["n"]) for one in right] == [("reference", 1.0, 25), ("model", 1.0, 25)]
+    assert [(found["by"], [pair["rate"] for pair in found["pairs"]]) for found in results["wins"]] == [("duels", [0.5])]
 
 
 def test_eval_of_one_model_is_a_table_of_one(trained: str) -> None:

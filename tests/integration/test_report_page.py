@@ -37,6 +37,11 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_rich_report(tmp_path_factory.mktemp("rich"), mended=4, prompts=12, resamples=50)
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rich_report(tmp_path_factory.mktemp("judged"), mended=1, prompts=6, tested=False, resamples=50)
+
+
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Open]:
     """Opens pages; at the end, whatever they said on the console or asked the network for is a failure."""
@@ -356,3 +361,14 @@ def test_the_report_of_a_real_run_opens(watched: Open, small: Finished) -> None:
     page.goto(page.url.partition("#")[0] + "#if=erring:corrupted&arm=corrupted")
     results = page.evaluate("DATA.prompts.filter((p) => DATA.answers[p.arms[1]].errors.length).length")
     expect(page.locator(".found strong")).to_have_text(str(results))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_judge_alone_decides_what_an_answer_is_called(judged: Path, watched: Open, size: str) -> None:
+    page = watched(judged, size=size)
+    page.locator(".list li").nth(0).click()
+    assert set(page.locator("#prompts .badge").all_inner_texts()) == {"? not judged"}
+    expect(page.get_by_text("Not judged by judge: why").first).to_be_visible()
+    page.locator(".list li").nth(1).click()
+    assert set(page.locator("#prompts .badge").all_inner_texts()) <= {"✓ judged right", "✗ judged wrong"}
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

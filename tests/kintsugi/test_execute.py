@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from kintsugi.console import Screen
-from kintsugi.execute import Place, execute, next_batch
+from kintsugi.execute import Place, execute, next_batch, reason_of
 from kintsugi.experiment import load
 from kintsugi.graph import build
+from pipeline.failures import UserError
 from pipeline.store import DRAFTS, Store
 
 ROOT = Path(__file__).parents[2]
@@ -93,3 +96,59 @@ def test_what_a_killed_run_left_beside_the_artifacts_is_removed_even_where_all_i
     left.mkdir(parents=True)
     execute(build(load(experiment)), place, Screen())
     assert not left.exists()
+
+
+DIED = """The actor died because of an error raised in a task, \x1b[36mray::MapWorker()\x1b[39m (pid=7)
+  File "serving.py", line 9, in __init__
+    raise LookupError("first")
+LookupError: first
+
+During handling of the above exception, another exception occurred:
+
+\x1b[36mray::MapWorker.__init__()\x1b[39m (pid=7, repr=MapWorker(MapBatches(Server)))
+  File "config.py", line 121, in __init__
+pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, Unrecognized model in store/models/7c.
+    For further information visit https://errors.pydantic.dev"""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("no such thing"), "ValueError: no such thing"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ValueError(""), "ValueError: "),
+        (ValueError("one\nNote: two"), "ValueError: one"),
+        (StopIteration("one\ntwo"), "StopIteration: one"),
+        (RuntimeError("long " * 200), f"RuntimeError: {'long ' * 56}..."),
+        (
+            RuntimeError(DIED),
+            "pydantic_core.ValidationError: 1 validation error for ModelConfig Value error, Unrecognized model in "
+            "store/models/7c. For further information visit https://errors.pydantic.dev",
+        ),
+    ],
+)
+def test_a_failure_is_told_in_a_line_by_what_was_raised_last(error, reason):
+    assert reason_of(error) == reason.strip()
+
+
+def test_what_ray_wraps_is_told_as_it_is():
+    wrapped = RuntimeError("ray::f() (pid=1)\nTraceback ...")
+    wrapped.cause = ValueError("mended too much")
+    assert reason_of(wrapped) == "ValueError: mended too much"
+
+
+def test_a_key_that_is_missing_is_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    (tmp_path / "e.yaml").write_text(
+        "name: e\nnodes:\n"
+        "  qa: {kind: source, from: builtin, rows: 10}\n"
+        "  small: {kind: sft, init: tiny, data: qa, learning_rate: 1e-3}\n"
+        "  answers: {kind: generate, models: small, prompts: qa}\n"
+        "  scores: {kind: score, input: answers, scorers: [judge], judge: {by: "
+        "{backend: endpoint, model: m, base_url: 'http://127.0.0.1:9/v1', api_key_env: JUDGE_KEY}}}\n"
+    )
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="JUDGE_KEY is not set"):
+        execute(build(load(tmp_path / "e.yaml")), Place(store, tmp_path / "runs"), Screen())
+    assert not (tmp_path / "store" / "rows").exists()

@@ -137,7 +137,42 @@ def test_nothing_to_judge_by(tmp_path, refusal):
     name = rows(tmp_path, {"prompt": "Add."})
     stderr = refusal(tmp_path, "eval", model(tmp_path), "--prompts", name, code=4)
     assert "rows.jsonl: there is nothing to judge by: no row has tests or a good answer." in stderr
-    assert "kintsugi generate only answers them" in stderr
+    assert "kintsugi generate only answers." in stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "by: {backend: endpoint, modell: m}",
+            "judge.yaml:1: by.modell: unknown key 'modell'.\n  Did you mean 'model'?",
+        ),
+        ("by: {backend: endpoint}", "judge.yaml:1: by: backend endpoint needs 'model'."),
+        ("by: {backend: scripted, script: no.jsonl}", "no.jsonl: there is no such script."),
+        ("error_types: [of-by-one]\nby: {backend: erring}", "there is no error type 'of-by-one'"),
+        ("backend: erring", "judge.yaml:1: backend: unknown key 'backend'.\n  Known here: by, "),
+        ("- by", "judge.yaml: "),
+    ],
+)
+def test_a_judge_that_cannot_be_used_is_told_by_its_line(tmp_path, refusal, said, told):
+    (tmp_path / "judge.yaml").write_text(said)
+    command = ["eval", model(tmp_path), "--prompts", rows(tmp_path, QA), "--judge", "judge.yaml"]
+    assert told in refusal(tmp_path, *command, code=2)
+    assert not made(tmp_path)
+
+
+def test_judges_that_are_not_there_or_have_nothing_to_do(tmp_path, refusal, monkeypatch):
+    command = ["eval", model(tmp_path), "--prompts", rows(tmp_path, QA)]
+    stderr = refusal(tmp_path, *command, "--judge", "nobody.yaml", code=2)
+    assert "--judge nobody.yaml: there is no such file." in stderr
+    assert "by: {backend: endpoint" in stderr
+    alone = refusal(tmp_path, *command, "--pairrm", "model", code=2)
+    assert "--pairrm: a pair ranker compares models, and there is one." in alone
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "judge.yaml").write_text("by: {backend: endpoint, model: m}")
+    stderr = refusal(tmp_path, *command, "--judge", "judge.yaml", code=3)
+    assert "OPENAI_API_KEY is not set" in stderr
+    assert not (tmp_path / "store" / "generations").exists()
 
 
 def test_a_model_named_twice_and_an_output_that_is_no_row_file(tmp_path, refusal):

@@ -120,15 +120,15 @@ PINS = {
     "injections": (2, "d78604905ea51db570db"),
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "pair": (1, "4fbcb7734962702e2ab6"),
-    "collected": (2, "ad4326101d2adfad3ab6"),
-    "compare": (7, "a1b0c2388d53e9148af6"),
+    "collected": (3, "5e0d5de46d6191759386"),
+    "compare": (8, "15aa9af1f51a81cf50b6"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
     "sentences": (1, "098db7bc5ca5ed1f2f26"),
     "classify": (1, "3683eb27db993d717276"),
     "condition": (1, "ab03bb67d46c07fee221"),
-    "steering": (2, "722d0bcb3d8f7863e797"),
-    "worth": (2, "72a63e83e1bce17b7bde"),
+    "steering": (3, "ab724dbdc0a6728007a7"),
+    "worth": (3, "6824f36558db0c6e0230"),
 }
 
 BY_MODEL_PINS = {

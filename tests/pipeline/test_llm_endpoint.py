@@ -27,7 +27,7 @@ from bad_server import (
 from pipeline.failures import UserError
 from pipeline.llm import endpoint
 from pipeline.llm.base import Failure, Message, Reply, Request, Tally
-from pipeline.llm.config import Writer
+from pipeline.llm.config import Writer, secret
 from pipeline.llm.endpoint import Endpoint, retry_after
 from pipeline.llm.limits import Typical, most_tokens
 
@@ -265,14 +265,14 @@ def test_tokens_are_guessed_and_then_counted() -> None:
 def test_what_cannot_be_a_key_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TEST_KEY", value)
     with pytest.raises(UserError, match="TEST_KEY holds no key") as caught:
-        endpoint.secret(Writer(backend="endpoint", model="m", base_url="http://h/v1", api_key_env="TEST_KEY"))
+        secret(Writer(backend="endpoint", model="m", base_url="http://h/v1", api_key_env="TEST_KEY"))
     assert value not in str(caught.value)
 
 
 def test_a_key_that_is_not_set_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError, match="OPENAI_API_KEY is not set") as caught:
-        endpoint.secret(Writer(backend="endpoint", model="gpt-4o"))
+        secret(Writer(backend="endpoint", model="gpt-4o"))
     assert caught.value.kind == "environment"
 
 

@@ -30,11 +30,13 @@ def make_rich_report(
     taint: str = "",
     first: int = 0,
     answered: bool = True,
+    tested: bool = True,
     **config: Any,
 ) -> Path:
     """A corrupted model, a reference and `mended` more (-1: no reference); gives the report's directory.
 
-    With another `first`, a second comparison in the same store: of the same reference and corrupted model, and others.
+    Without `tested`, there is a judge alone, who leaves the first prompt open. With another `first`, a second
+    comparison in the same store: of the same reference and corrupted model, and others.
     """
     draw = np.random.default_rng(7)
     nodes = ["corrupted", "reference", *(f"mended/{number}" for number in range(first, first + mended))]
@@ -47,7 +49,8 @@ def make_rich_report(
         passed = (draw.random((prompts, samples)) < skill).astype(float)
         answers = _answers(store, node, passed, taint)
         scores = [
-            _scored(number, sample, passed[number, sample], draw, taint) for number, sample in np.ndindex(passed.shape)
+            _scored(number, sample, passed[number, sample], draw, taint, tested)
+            for number, sample in np.ndindex(passed.shape)
         ]
         sources.append(_scores(store, "input", "scores", node, answers, scores))
         sources.append(_texts(store, "input", "likely", node, draw, skill, prompts, "qa"))
@@ -114,16 +117,22 @@ def _answers(store: Path, node: str, passed: Any, taint: str) -> Path:
     return directory
 
 
-def _scored(number: int, sample: int, passed: float, draw: Any, taint: str) -> ScoredRecord:
+def _scored(number: int, sample: int, passed: float, draw: Any, taint: str, tested: bool) -> ScoredRecord:
     key, wrong = f"q{number}", 1 - passed
-    values = {
+    values: dict[str, float | None] = {
         "compiles": 1.0,
         "passed": passed,
         "judge/accuracy": float(passed if draw.random() < 0.85 else wrong),
         "judge/clarity": float(draw.random() < 0.7),
+        "judge/correct": float(passed if draw.random() < 0.8 else wrong),
+        **{f"judge/errors/{name}{taint}": float(wrong and draw.random() < 0.3 * n) for n, name in enumerate(TYPES)},
+        "rubric/score": float(draw.integers(1, 6)),
         "distance": float(draw.random()),
         **{f"errors/{name}{taint}": float(wrong and draw.random() < 0.2 * n) for n, name in enumerate(TYPES)},
     }
+    if not tested:
+        said = {name: value for name, value in values.items() if name.startswith("judge/")}
+        values = said if number else dict.fromkeys(said)
     scores = tuple(ScoreRecord(key, name, value, f"why{taint}") for name, value in values.items())
     return ScoredRecord(key, scores, sample)
 

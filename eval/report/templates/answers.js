@@ -1,6 +1,7 @@
 // One prompt in full: its text, and the answers of the chosen arms side by side.
 
-const VERDICTS = { pass: ["✓", "passes"], fail: ["✗", "fails"], unjudged: ["?", "not judged"] };
+const [GOOD_ONE, BAD_ONE] = DATA.judged ? ["judged right", "judged wrong"] : ["passes", "fails"];
+const VERDICTS = { pass: ["✓", GOOD_ONE], fail: ["✗", BAD_ONE], unjudged: ["?", "not judged"] };
 
 const verdict = (answer) => (answer.passed === null ? "unjudged" : answer.passed === 1 ? "pass" : "fail");
 
@@ -42,8 +43,9 @@ function errorsOf(answer) {
       el("li", { class: "error" }, el("b", {}, DATA.types[type]), " ", nodesOf(inline(said))),
     ),
     ...answer.others.map(([metric, value, said]) =>
-      el("li", {}, el("b", {}, metric), ` ${value === null ? "not judged" : +value.toPrecision(4)} ${said}`),
+      el("li", {}, el("b", {}, metric), ` ${+value.toPrecision(4)} ${said}`),
     ),
+    ...answer.open.map(([by, said]) => el("li", { class: "hint" }, `Not judged by ${by}: ${said}`)),
   ];
   const unjudged = answer.unjudged.map(([type]) => DATA.types[type]);
   if (unjudged.length) {

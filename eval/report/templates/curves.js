@@ -37,10 +37,6 @@ function smoothed(values) {
 class Curves {
   constructor(root, charts, state, changed) {
     Object.assign(this, { charts, state, changed, hidden: new Set(), smooth: true });
-    if (!charts.length) {
-      root.replaceChildren(el("p", { class: "hint" }, "No model of this comparison was trained here."));
-      return;
-    }
     this.bar = el("div", { class: "curve-bar" });
     this.plot = el("div", { class: "plot-area" });
     this.legend = el("div", { class: "chips", role: "group", "aria-label": "Lines shown" });
@@ -51,7 +47,7 @@ class Curves {
 
   show(state) {
     this.state = state;
-    if (this.charts.length) this.update();
+    this.update();
   }
 
   update() {

@@ -4,12 +4,12 @@ planes();
 {
   const state = readState(location.hash);
   const changed = (now) => history.replaceState(null, "", writeState(now));
-  const curves = new Curves(document.getElementById("curves"), DATA.charts, state, changed);
-  const room = document.getElementById("browser");
+  const [ground, room] = ["curves", "browser"].map((id) => document.getElementById(id));
+  const curves = ground ? new Curves(ground, DATA.charts, state, changed) : { show() {} };
   const browser = room ? new Browser(room, state, changed) : { state, show() {} };
   const isState = () => location.hash.includes("=");
   const isChartOnly = ({ q, source, id, conditions, chart }) => chart && !q && !source && !id && !conditions.length;
-  const go = (to) => document.getElementById(isChartOnly(to) || !room ? "training" : "prompts").scrollIntoView();
+  const go = (to) => document.getElementById(isChartOnly(to) || !room ? "training" : "prompts")?.scrollIntoView();
 
   // A link inside the page names the part of the state it is about; the rest stays as it is.
   window.addEventListener("hashchange", () => {
