@@ -177,7 +177,7 @@ def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         hint = "Look for an anchor (&) and its alias (*)."
         raise UserError("config", "an alias stands inside of what it refers to.", str(file), hint) from None
     if not isinstance(value, dict):
-        raise UserError("config", "an experiment is a mapping with name, seed and nodes.", str(file))
+        raise UserError("config", "the file is no mapping of keys to values.", str(file), "Experiment files are in configs/.")
     return value, lines
 
 

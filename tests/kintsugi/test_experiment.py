@@ -183,7 +183,7 @@ def test_bytes_that_are_not_utf_8(tmp_path):
 @pytest.mark.parametrize("text", ["", "just text\n", "- a\n- b\n"])
 def test_a_file_that_is_no_mapping(tmp_path, text):
     path = written(tmp_path, text)
-    with pytest.raises(UserError, match="an experiment is a mapping with name, seed and nodes") as caught:
+    with pytest.raises(UserError, match="the file is no mapping of keys to values") as caught:
         load(path)
     assert caught.value.where == str(path)
 

@@ -151,7 +151,7 @@ def test_nothing_to_judge_by(tmp_path, refusal):
         ("by: {backend: scripted, script: no.jsonl}", "no.jsonl: there is no such script."),
         ("error_types: [of-by-one]\nby: {backend: erring}", "there is no error type 'of-by-one'"),
         ("backend: erring", "judge.yaml:1: backend: unknown key 'backend'.\n  Known here: by, "),
-        ("- by", "judge.yaml: "),
+        ("- by", "judge.yaml: the file is no mapping of keys to values."),
     ],
 )
 def test_a_judge_that_cannot_be_used_is_told_by_its_line(tmp_path, refusal, said, told):
