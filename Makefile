@@ -23,11 +23,11 @@ run-preferences: $(READY) ## two collectors of preferences, two rounds each: wha
 run-control: $(READY) ## the study of control tokens: do they steer, and what do they cost
 	$(BIN)/kintsugi run configs/control-tokens.yaml
 
-test: $(READY) ## all tests but the extensive ones
-	$(BIN)/python -m pytest -m "not extensive"
+test: test-fast ## all tests but the extensive ones
+	$(BIN)/python -m pytest -m "slow and not extensive"
 
-test-fast: $(READY) ## tests that start neither Ray nor DeepSpeed nor vLLM
-	$(BIN)/python -m pytest -m "not slow and not extensive"
+test-fast: $(READY) ## tests that start neither Ray nor DeepSpeed nor vLLM, on all cores
+	$(BIN)/python -m pytest -m "not slow and not extensive" -n logical --maxprocesses 4 --dist loadfile
 
 test-all: $(READY) ## every test there is
 	$(BIN)/python -m pytest

@@ -121,11 +121,12 @@ def f():
 """,
     "a search of everything": """
 import os
+LIKELY = (".ray", "kintsugi-theft", "pytest", "popen-", "test_")
 def f():
     found = []
     for folder in ["/tmp", "/home", "/root", "/var", "/work", "/opt", "/mnt", "/srv", "/run"]:
         for place, folders, names in os.walk(folder):
-            folders[:] = [name for name in folders if name.startswith((".ray", "kintsugi-theft", "pytest", "test_"))]
+            folders[:] = [name for name in folders if name.startswith(LIKELY)]
             for name in names:
                 if name in ("secret", "auth_token"):
                     found.append(open(os.path.join(place, name)).read())
