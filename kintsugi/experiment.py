@@ -177,7 +177,8 @@ def _parse(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         hint = "Look for an anchor (&) and its alias (*)."
         raise UserError("config", "an alias stands inside of what it refers to.", str(file), hint) from None
     if not isinstance(value, dict):
-        raise UserError("config", "the file is no mapping of keys to values.", str(file), "Experiment files are in configs/.")
+        hint = "Experiment files are in configs/."
+        raise UserError("config", "the file is no mapping of keys to values.", str(file), hint)
     return value, lines
 
 
