@@ -22,9 +22,9 @@ from markupsafe import Markup
 from eval.report.cells import SIGNIFICANT, interval, interval_name, number, p_text, percent, points
 from eval.report.curves import charts
 from eval.report.evidence import Evidence
-from eval.report.judged import GRADE, RIGHT, named_errors, of_arms, told_in_lists
+from eval.report.judged import GRADE, RIGHT, named_errors, of_arms, shown, told_in_lists
 from eval.report.markdown import Compared, mask_comparisons, oriented
-from eval.report.matrices import bought, heat_map, named_sections, numbered, present, shaded, shown, win_table
+from eval.report.matrices import bought, heat_map, named_sections, numbered, present, shaded, win_table
 from eval.report.pooled import Pooled
 from eval.report.prompts import browser_data
 from eval.report.results import Arm, Results

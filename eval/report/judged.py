@@ -1,4 +1,7 @@
-"""What judges said, among the measures: how many answers are right, their grades, and the errors that were named."""
+"""What judges said, among the measures: how many answers are right, their grades, and the errors that were named.
+
+Also what a report can tell at all: prompts without tests have no pass rates.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from eval.report.measures import Measure
+from eval.report.results import Results
+
+FIGURES = ("pass_rate", "error_rate", "compiles", "gap_closed", "collateral", "train_seconds")
+"""Fields of an arm with columns of their own in the table of arms."""
 
 RIGHT, GRADE, NAMED = "judge/correct", "rubric/score", "judge/errors/"
 
@@ -31,6 +38,13 @@ def of_arms(measures: Sequence[Measure], metric: str) -> dict[str, Measure]:
 def is_judged(measures: Sequence[Measure]) -> bool:
     """Whether a judge's verdicts or grades are among them."""
     return any(one["metric"] in (RIGHT, GRADE) for one in measures)
+
+
+def shown(results: Results) -> dict[str, bool]:
+    """Whether any arm has each figure: it is told only then. Pass rates are missed unless a judge stands in."""
+    known = {field for arm in results["arms"] for field, value in arm.items() if value is not None}
+    found = {name: name in known for name in FIGURES}
+    return {**found, "pass_rate": found["pass_rate"] or not is_judged(results["measures"])}
 
 
 def named_errors(measures: Sequence[Measure]) -> NamedErrors:

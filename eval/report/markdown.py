@@ -21,7 +21,7 @@ from eval.report.cells import (
     points,
     table,
 )
-from eval.report.judged import named_errors, told_in_lists
+from eval.report.judged import named_errors, shown, told_in_lists
 from eval.report.pooled import Pooled, PooledArm, PooledComparison
 from eval.report.results import Arm, Comparison, Results
 
@@ -39,18 +39,12 @@ def to_markdown(results: Results) -> str:
         f"# {plain(results['experiment'])}",
         f"{_counted(len(results['arms']), 'arm')} answered the same {_counted(results['n_prompts'], 'prompt')}.",
         *_over_seeds(results["pooled"]),
-        "## Arms",
-        _arms(results),
-        f"Pass rate: share of judged answers that pass their tests, with its 95% {interval_name(results['arms'])}. "
-        "Errors: share of answers with at least one recognised error. "
-        "Gap closed: 0% is the floor, 100% the ceiling; its interval resamples prompts for all three models together. "
-        "Broken: prompts that the corrupted model gets right and this arm wrong.",
+        *_arms(results),
         *more.judged(results["arms"], results["measures"]),
         *more.passing(results["arms"]),
         *more.efficiency(results["arms"]),
         *_errors(results["arms"]),
         *more.errors_named(named_errors(results["measures"])),
-        "## Differences",
         *_differences(results),
         *more.measured(told_in_lists(results["measures"])),
         *more.win_rates(results["wins"]),
@@ -101,7 +95,7 @@ def _mirrored(found: Compared) -> Compared:
     return cast(Compared, {**found, **turned, **won})
 
 
-def _arms(results: Results) -> str:
+def _arms(results: Results) -> list[str]:
     columns: list[tuple[str, Align]] = [
         ("arm", "left"),
         ("kind", "left"),
@@ -114,7 +108,17 @@ def _arms(results: Results) -> str:
         ("broken", "right"),
         ("training", "right"),
     ]
-    return table(*filled(columns, [_arm(arm, results) for arm in results["arms"]]))
+    told = {
+        "pass_rate": "Pass rate: share of judged answers that pass their tests, with its 95% "
+        f"{interval_name(results['arms'])}.",
+        "error_rate": "Errors: share of answers with at least one recognised error.",
+        "gap_closed": "Gap closed: 0% is the floor, 100% the ceiling; its interval resamples prompts for all three "
+        "models together.",
+        "collateral": "Broken: prompts that the corrupted model gets right and this arm wrong.",
+    }
+    has = shown(results)
+    made = table(*filled(columns, [_arm(arm, results) for arm in results["arms"]]))
+    return ["## Arms", made, *filter(None, [" ".join(words for name, words in told.items() if has[name])])]
 
 
 def _arm(arm: Arm, results: Results) -> list[str]:
@@ -183,6 +187,9 @@ def _count(arm: Arm, name: str) -> str:
 
 
 def _differences(results: Results) -> list[str]:
+    """What the tests say of every two arms; nothing where a judge stands in for tests."""
+    if not shown(results)["pass_rate"]:
+        return []
     about_masks = mask_comparisons(results)
     telling = _telling(results["differences"], about_masks)
     count = len(results["differences"])
@@ -194,8 +201,9 @@ def _differences(results: Results) -> list[str]:
         # Models from outside: nothing is known of how they came to be, so no difference is a matter of masks.
         every = sorted(results["differences"], key=lambda found: -abs(found["difference"]))
         none = "There is one model." if len(results["arms"]) == 1 else "No two models have tests on the same prompts."
-        return [explained, *_section("### Between the models", every, none)]
+        return ["## Differences", explained, *_section("### Between the models", every, none)]
     return [
+        "## Differences",
         explained,
         *_section(
             "### What the mask changes, under the same loss and seed",

@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.report.curves import rounded
 from eval.report.evidence import Evidence
-from eval.report.judged import NamedErrors, is_judged, named_errors, told_in_lists
+from eval.report.judged import NamedErrors, is_judged, named_errors, shown, told_in_lists
 from eval.report.measures import Measure
 from eval.report.results import Arm, Results
 from eval.report.rewards import paths
@@ -23,15 +23,6 @@ SECTIONS = (
     ("training", "Training"), ("prompts", "Prompts"),
 )  # fmt: skip
 """In the order of the page."""
-FIGURES = ("pass_rate", "error_rate", "compiles", "gap_closed", "collateral", "train_seconds")
-"""Fields of an arm with columns of their own in the first table."""
-
-
-def shown(results: Results) -> dict[str, bool]:
-    """Whether any arm has each figure: its column stands only then. Pass rates are missed unless a judge stands in."""
-    known = {field for arm in results["arms"] for field, value in arm.items() if value is not None}
-    found = {name: name in known for name in FIGURES}
-    return {**found, "pass_rate": found["pass_rate"] or not is_judged(results["measures"])}
 
 
 def present(results: Results, charts: bool, prompts: bool) -> dict[str, bool]:

@@ -63,8 +63,9 @@ def judged(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[str]:
         marks = [number(grade["value"]), numbers(grade["ci"])] if grade else [MISSING, MISSING]
         rows.append([plain(name), *verdicts, *marks])
     columns = _columns("arm", "judged right", "95% interval", "grade", "95% interval")
-    told = "Judged right: share of answers that the judge calls right in all aspects. Grade: the mean from 1 to 5."
-    return ["## As judges see them", table(*filled(columns, rows)), told] if right or grades else []
+    told = ["Judged right: share of answers that the judge calls right in all aspects."] if right else []
+    told += ["Grade: the mean from 1 to 5."] if grades else []
+    return ["## As judges see them", table(*filled(columns, rows)), " ".join(told)] if told else []
 
 
 def errors_named(found: NamedErrors) -> list[str]:

@@ -382,7 +382,13 @@ def test_no_template_is_too_long():
 
 def test_a_judge_alone_has_its_figures_in_the_place_of_the_tests(tmp_path):
     """Nothing is said of passing, compiling or damage; the first prompt was left open, and each answer says so once."""
-    html = (make_rich_report(tmp_path, mended=1, prompts=6, tested=False, resamples=50) / "index.html").read_text()
+    directory = make_rich_report(tmp_path, mended=1, prompts=6, tested=False, resamples=50)
+    text = (directory / "report.md").read_text()
+    assert "## As judges see them" in text and "## Errors that the judge names" in text
+    assert not [
+        words for words in ("## Differences", "ass rate", "compiles") if words in text.partition("## Forgetting")[0]
+    ]
+    html = (directory / "index.html").read_text()
     main = html[html.index("<main>") : html.index("</main>")]
     assert not {"Pass rate", "Compiles", "Broken", "Gap closed"} & set(re.findall(r"<th[^>]*>([^<]+)</th>", main))
     assert "Judged right" in main and 'id="differences"' not in main and 'id="wins"' in main
