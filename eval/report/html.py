@@ -25,6 +25,7 @@ from eval.report.evidence import Evidence
 from eval.report.judged import GRADE, RIGHT, named_errors, of_arms, shown, told_in_lists
 from eval.report.markdown import Compared, mask_comparisons, oriented
 from eval.report.matrices import bought, heat_map, named_sections, numbered, present, shaded, win_table
+from eval.report.measures import by_frequency
 from eval.report.pooled import Pooled
 from eval.report.prompts import browser_data
 from eval.report.results import Arm, Results
@@ -220,7 +221,6 @@ def axis(differences: Sequence[Compared]) -> dict[str, Any]:
 def error_panels(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """One panel for each error type that any arm shows, with the arms' counts; the most frequent type first."""
     totals = {name: sum(arm["errors_by_type"][name] for arm in arms) for name in arms[0]["errors_by_type"]}
-    types = sorted((name for name, total in totals.items() if total), key=lambda name: (-totals[name], name))
     before = next((arm for arm in arms if arm["name"] == _only(arms, "corrupted")), None)
     return [
         {
@@ -228,5 +228,5 @@ def error_panels(arms: Sequence[Arm]) -> list[dict[str, Any]]:
             "before": before["errors_by_type"][name] if before else None,
             "arms": [(arm, arm["errors_by_type"][name], arm["unscored_by_type"][name]) for arm in arms],
         }
-        for name in types
+        for name in by_frequency(totals)
     ]

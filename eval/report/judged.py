@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from eval.report.measures import Measure
+from eval.report.measures import Measure, by_frequency
 from eval.report.results import Results
+from eval.scorers.judge import CORRECT, ERRORS
+from eval.scorers.rubric import SCORE
+
+RIGHT, GRADE, NAMED = CORRECT, SCORE, ERRORS
 
 FIGURES = ("pass_rate", "error_rate", "compiles", "gap_closed", "collateral", "train_seconds")
 """Fields of an arm with columns of their own in the table of arms."""
-
-RIGHT, GRADE, NAMED = "judge/correct", "rubric/score", "judge/errors/"
 
 Share = Measure | None
 
@@ -54,7 +56,7 @@ def named_errors(measures: Sequence[Measure]) -> NamedErrors:
         if one["metric"].startswith(NAMED):
             found.setdefault(one["metric"].removeprefix(NAMED), {})[one["arm"]] = one
     totals = {name: sum(one["value"] for one in arms.values()) for name, arms in found.items()}
-    types = sorted((name for name in found if totals[name]), key=lambda name: (-totals[name], name))
+    types = by_frequency(totals)
     arms = dict.fromkeys(arm for one in found.values() for arm in one)
     return NamedErrors(
         types=types,

@@ -117,6 +117,8 @@ def _arms(results: Results) -> list[str]:
         "collateral": "Broken: prompts that the corrupted model gets right and this arm wrong.",
     }
     has = shown(results)
+    if not any(has.values()):
+        return []
     made = table(*filled(columns, [_arm(arm, results) for arm in results["arms"]]))
     return ["## Arms", made, *filter(None, [" ".join(words for name, words in told.items() if has[name])])]
 

@@ -8,7 +8,7 @@ from typing import Any
 from eval.report.curves import rounded
 from eval.report.evidence import Evidence
 from eval.report.judged import NamedErrors, is_judged, named_errors, shown, told_in_lists
-from eval.report.measures import Measure
+from eval.report.measures import Measure, by_frequency
 from eval.report.results import Arm, Results
 from eval.report.rewards import paths
 from eval.report.wins import Win, Wins
@@ -27,12 +27,12 @@ SECTIONS = (
 
 def present(results: Results, charts: bool, prompts: bool) -> dict[str, bool]:
     """Whether there is something to show in each section."""
-    arms = results["arms"]
+    arms, figures = results["arms"], shown(results)
     found: Mapping[str, object] = {
         "seeds": results["pooled"]["arms"],
-        "arms": any(shown(results).values()),
+        "arms": any(figures.values()),
         "judged": is_judged(results["measures"]),
-        "differences": shown(results)["pass_rate"],
+        "differences": figures["pass_rate"],
         "errors": any(arm["errors_by_type"] for arm in arms) or named_errors(results["measures"])["arms"],
         "training": charts,
         "passing": any(arm["pass_at"] for arm in arms),
@@ -55,7 +55,7 @@ def named_sections(has: Mapping[str, bool]) -> list[tuple[str, str]]:
 def heat_map(arms: Sequence[Arm]) -> dict[str, Any]:
     """Arms by error types, for the types that occur, the most frequent first; each count with its shade."""
     totals = {name: sum(arm["errors_by_type"][name] for arm in arms) for name in arms[0]["errors_by_type"]}
-    types = sorted((name for name, total in totals.items() if total), key=lambda name: (-totals[name], name))
+    types = by_frequency(totals)
     most = max((arm["errors_by_type"][name] for arm in arms for name in types), default=0)
     return {
         "types": types,
@@ -66,23 +66,26 @@ def heat_map(arms: Sequence[Arm]) -> dict[str, Any]:
 
 def _heat(arm: Arm, name: str, most: int) -> dict[str, Any]:
     count = arm["errors_by_type"][name]
-    level = max(round(LEVELS * count / most), 1) if count else 0
-    return {"type": name, "count": count, "unjudged": arm["unscored_by_type"][name], "level": level}
+    return {"type": name, "count": count, "unjudged": arm["unscored_by_type"][name], "level": _level(count, most)}
 
 
 def shaded(found: NamedErrors) -> dict[str, Any]:
     """The errors that a judge names, as a heat map of shares."""
     most = max((one["value"] for shares in found["arms"].values() for one in shares if one), default=0.0)
     rows = [
-        {"arm": arm, "cells": [{"type": name, "one": one, "level": _level(one, most)} for name, one in named]}
+        {"arm": arm, "cells": [_share(name, one, most) for name, one in zip(found["types"], shares, strict=True)]}
         for arm, shares in found["arms"].items()
-        for named in [list(zip(found["types"], shares, strict=True))]
     ]
     return {**found, "most": most, "rows": rows}
 
 
-def _level(one: Measure | None, most: float) -> int:
-    return max(round(LEVELS * one["value"] / most), 1) if one and one["value"] else 0
+def _share(name: str, one: Measure | None, most: float) -> dict[str, Any]:
+    return {"type": name, "one": one, "level": _level(one["value"], most) if one else 0}
+
+
+def _level(value: float, most: float) -> int:
+    """The shade of a cell of a heat map: whatever is not 0 has one."""
+    return max(round(LEVELS * value / most), 1) if value else 0
 
 
 def win_table(judge: Wins) -> dict[str, Any]:

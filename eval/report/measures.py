@@ -29,6 +29,11 @@ class Measure(TypedDict):
     p_holm: float | None
 
 
+def by_frequency(totals: Mapping[str, float]) -> list[str]:
+    """The names that occur, the most frequent first."""
+    return sorted((name for name, total in totals.items() if total), key=lambda name: (-totals[name], name))
+
+
 def measures(
     arms: Sequence[ArmInput], values: Mapping[str, Values], floors: Mapping[str, str | None], seed: int, resamples: int
 ) -> list[Measure]:

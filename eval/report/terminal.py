@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report.cells import MISSING, percent
-from eval.report.judged import RIGHT, of_arms
+from eval.report.judged import RIGHT, of_arms, shown
 from eval.report.measures import Measure
 from eval.report.pooled import PooledArm
 from eval.report.results import Arm, Kind, Results
@@ -36,11 +36,11 @@ def table(results: Results) -> Table:
     Other figures have columns only where an arm has them. Where a judge stands in for tests, the bar is the judge's.
     """
     right = of_arms(results["measures"], RIGHT)
-    known = {field for arm in results["arms"] for field, value in arm.items() if value is not None}
-    by_judge = bool(right) and "pass_rate" not in known
+    has = shown(results)
+    by_judge = bool(right) and not has["pass_rate"]
     names = [
         *(["judged right"] if right and not by_judge else []),
-        *(name for name, of in FIGURES.items() if of in known),
+        *(name for name, of in FIGURES.items() if has[of]),
     ]
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     made.title = Text(f"{results['experiment']}  ·  {results['n_prompts']} prompts", style="bold")
@@ -53,12 +53,12 @@ def table(results: Results) -> Table:
     for name in names:
         made.add_column(name, justify="right", no_wrap=True)
     pooled = {arm["name"]: arm for arm in results["pooled"]["arms"]}
-    shown: set[str] = set()
+    done: set[str] = set()
     for arm in results["arms"]:
         if arm["family"] not in pooled:
             made.add_row(*_row(arm, right.get(arm["name"]), by_judge, names))
-        elif arm["family"] not in shown:
-            shown.add(arm["family"])
+        elif arm["family"] not in done:
+            done.add(arm["family"])
             made.add_row(*_pooled_row(pooled[arm["family"]], COLOURS[arm["kind"]], names))
     return made
 

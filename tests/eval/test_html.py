@@ -404,7 +404,7 @@ def test_a_judge_alone_has_its_figures_in_the_place_of_the_tests(tmp_path):
     named = [
         value for answer in data["answers"] for name, value, _ in answer.get("others", ()) if "judge/errors/" in name
     ]
-    assert set(named) <= {1.0}
+    assert set(named) == {1.0}
 
 
 def test_where_there_are_tests_they_are_the_verdict(tmp_path):

@@ -368,7 +368,13 @@ def test_a_judge_alone_decides_what_an_answer_is_called(judged: Path, watched: O
     page = watched(judged, size=size)
     page.locator(".list li").nth(0).click()
     assert set(page.locator("#prompts .badge").all_inner_texts()) == {"? not judged"}
-    expect(page.get_by_text("Not judged by judge: why").first).to_be_visible()
+    expect(page.get_by_text("Not judged (judge): why").first).to_be_visible()
     page.locator(".list li").nth(1).click()
-    assert set(page.locator("#prompts .badge").all_inner_texts()) <= {"✓ judged right", "✗ judged wrong"}
+    page.get_by_role("button", name="+ condition").click()
+    options = page.locator("#prompts option").all_inner_texts()
+    assert {"judged right", "judged wrong"} <= set(options) and not {"passes", "fails"} & set(options)
+    page.get_by_role("button", name="clear").click()
+    page.locator(".list li").nth(1).click()
+    badges = page.locator("#prompts .badge").all_inner_texts()
+    assert badges and set(badges) <= {"✓ judged right", "✗ judged wrong"}
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

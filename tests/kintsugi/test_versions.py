@@ -121,7 +121,7 @@ PINS = {
     "versus": (1, "b41abc2ba7f5967ba20b"),
     "pair": (1, "4fbcb7734962702e2ab6"),
     "collected": (3, "5e0d5de46d6191759386"),
-    "compare": (8, "ed3da2b716c0b863cb6f"),
+    "compare": (8, "156370a6050d9b5ec75f"),
     "few-shot": (1, "015cff82963361385959"),
     "noise": (1, "5aedb321a0ad337f8dbb"),
     "sentences": (1, "098db7bc5ca5ed1f2f26"),

@@ -45,7 +45,7 @@ function errorsOf(answer) {
     ...answer.others.map(([metric, value, said]) =>
       el("li", {}, el("b", {}, metric), ` ${+value.toPrecision(4)} ${said}`),
     ),
-    ...answer.open.map(([by, said]) => el("li", { class: "hint" }, `Not judged by ${by}: ${said}`)),
+    ...answer.open.map(([by, said]) => el("li", { class: "hint" }, `Not judged (${by}): ${said}`)),
   ];
   const unjudged = answer.unjudged.map(([type]) => DATA.types[type]);
   if (unjudged.length) {

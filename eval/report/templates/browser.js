@@ -74,7 +74,8 @@ class Browser {
     const { what, arm } = this.state.conditions[place];
     const replace = (change) =>
       this.set({ conditions: this.state.conditions.map((old, n) => (n === place ? { ...old, ...change } : old)) });
-    const traits = Object.keys(TRAITS).map((name) => [name, name.replaceAll("-", " ")]);
+    const verdicts = { passes: VERDICTS.pass[1], fails: VERDICTS.fail[1] };
+    const traits = Object.keys(TRAITS).map((name) => [name, verdicts[name] ?? name.replaceAll("-", " ")]);
     const types = DATA.types.map((type) => [`error/${type}`, type]);
     const arms = [
       [ANY, "any arm"],
